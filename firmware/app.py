@@ -1,0 +1,256 @@
+# Composition root: board + settings -> objects -> tasks. Everything is made once, at boot,
+# in the order in which it protects: relays are open already (boot.py), then sampler and
+# control lane, then storage, and what talks to people last.
+
+import asyncio
+import gc
+import json
+import time
+
+from firmware import __version__, events
+from firmware import board as boards
+from firmware.clock import Clock
+from firmware.controller import Controller
+from firmware.hal import network, system
+from firmware.protection import outlet as o
+from firmware.sensing.metering import Meter
+from firmware.storage import files
+from firmware.storage.counters import CounterStore
+from firmware.storage.journal import Journal, JournalStore
+from firmware.storage.latch import LatchStore
+from firmware.storage.settings import Settings
+from firmware.supervisor import Supervisor
+
+_FOLDER = "data"
+_CONTROL_MS = 8  # half a mains cycle: a window waits 4 ms on average
+_STORE_MS = 500
+_COUNTERS_S = 60
+
+
+def _sampler(board):
+    if board.hal == "rp2":
+        from firmware.hal.rp2 import Sampler
+    else:
+        from firmware.hal.portable import Sampler
+    return Sampler(board)
+
+
+class App:
+    """The firmware of one board. `run()` returns when the owner asked for the REPL."""
+
+    def __init__(self, board_name: str = "", folder: str = _FOLDER):
+        self.version = __version__
+        self.folder = folder
+        self.board = boards.load(board_name or boards.detect())
+        self.fast = _sampler(self.board)
+        self.clock = Clock()
+        self.journal = Journal()
+        self.settings = Settings(self.board, folder)
+        self.settings.load()
+        self.meter = Meter(self.fast)
+        self.controller = Controller(
+            self.board, self.fast, self.meter, self.journal, self.settings, self.clock
+        )
+        self.watchdog = system.Watchdog()
+        self.supervisor = Supervisor(self.journal, self.watchdog)
+        self.device_id = self.settings.get("device.id") or "tailgate-" + system.unique_id()[-6:]
+        self.journal_store = JournalStore(folder, self.journal)
+        self.latch_store = LatchStore(folder)
+        names = [outlet.name for outlet in self.board.outlets]
+        self.counters = CounterStore(folder, names)
+        self.store_error = ""
+        self._stop = None
+        self.mqtt = None
+        self.network = network.make(self.settings)
+        self._load()
+        gc.collect()
+        from firmware.interfaces.commands import Commands
+        from firmware.interfaces.console import Console
+        from firmware.interfaces.mqtt import Mqtt
+
+        self.commands = Commands(self)
+        self.console = Console(self)
+        if self.network is not None or self.board.hal == "portable":
+            self.mqtt = Mqtt(self)
+        gc.collect()
+
+    # -- boot ----------------------------------------------------------------------------------
+
+    def _load(self):
+        """What is on flash: journal, trips, counters, calibration, the last crash."""
+        self.journal_store.load()
+        if system.was_watchdog_reset():
+            cause = events.WATCHDOG
+        elif system.was_power_on():
+            cause = events.POWER_ON
+        else:
+            cause = events.REBOOT
+        self.journal.add(events.BOOT, -1, cause, self.journal.boot, events.BY_BOOT)
+        latched = self.latch_store.load()
+        self.controller.restore(latched)
+        self._was_on = self.latch_store.on
+        totals = self.counters.load()
+        for outlet in self.board.outlets:
+            mwh = totals[outlet.name]
+            self.meter.energy[outlet.index].restore(mwh // 1_000_000, mwh % 1_000_000)
+        self._load_gains()
+        for note in (self.settings.load_report, self.latch_store.note, self.counters.note):
+            if note:
+                print("storage:", note)
+                self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
+        crash, _, _ = files.read(files.join(self.folder, "crash.txt"))
+        if crash:
+            self.journal.add(events.FAULT, -1, events.CRASH, 0, events.BY_BOOT)
+            files.remove(files.join(self.folder, "crash.txt"))
+
+    def _load_gains(self):
+        data, _, note = files.read(files.join(self.folder, "calibration.json"))
+        if data is None:
+            return
+        try:
+            stored = json.loads(data)
+            gains = [float(stored[c.name]) for c in self.board.channels]
+            if min(gains) < 0.8 or max(gains) > 1.2:
+                raise ValueError("gain out of range")
+        except (ValueError, KeyError, TypeError) as error:
+            print("storage: calibration.json: %s; nominal gains are used" % error)
+            self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
+            return
+        self.controller.set_gains(gains)
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def run(self):
+        """Protect until somebody asks for a reboot or for the REPL."""
+        try:
+            asyncio.run(self._run())
+        finally:
+            self.fast.stop()
+            asyncio.new_event_loop()
+        if self._stop == "reboot":
+            system.reset()
+        system.keep_ctrl_c(True)
+        self.watchdog.keep_fed()
+        print("all relays are open; protection has stopped; main.py or a reset starts it again")
+
+    async def _run(self):
+        guard = self.supervisor.guard
+        self.fast.start()
+        control = asyncio.create_task(self._control())
+        self.supervisor.start_watchdog()
+        system.keep_ctrl_c(False)
+        tasks = [asyncio.create_task(self.supervisor.watch())]
+        tasks.append(asyncio.create_task(guard("storage", self._store)))
+        tasks.append(asyncio.create_task(guard("console", self.console.run)))
+        tasks.append(asyncio.create_task(guard("after boot", self._after_boot)))
+        if self.network is not None:
+            tasks.append(asyncio.create_task(guard("network", self.network.run)))
+        if self.mqtt is not None:
+            tasks.append(asyncio.create_task(guard("mqtt", self.mqtt.run)))
+        # The control task is not guarded: when it fails, relays open and the chip restarts.
+        await control
+        for task in tasks:
+            task.cancel()
+
+    async def _control(self):
+        controller = self.controller
+        beat = self.supervisor.beat
+        sleep_ms = asyncio.sleep_ms
+        step = controller.step
+        while self._stop is None:
+            step()
+            beat()
+            await sleep_ms(_CONTROL_MS)
+        self.fast.open_all()
+        await self._goodbye()
+
+    async def _goodbye(self):
+        """Relays are open; record, then let the console and the broker hear of it."""
+        reason = events.REBOOT if self._stop == "reboot" else events.EXIT
+        for outlet in self.board.outlets:
+            self.controller.command("off", outlet.index, events.BY_CONTROL)
+        self.journal.add(events.OFF, -1, reason, 0, events.BY_CONTROL)
+        if self.mqtt is not None:
+            self.mqtt.stop()
+        for _ in range(40):  # 0.3 s for answers on their way, with the lanes still running
+            self.controller.step()
+            self.supervisor.beat()
+            await asyncio.sleep_ms(_CONTROL_MS)
+        self._save(True)
+
+    async def _after_boot(self):
+        """Outlets that their owner wants back after a restart; never one that tripped."""
+        while self.controller.starting:
+            await asyncio.sleep_ms(50)
+        for outlet in self.board.outlets:
+            choice = self.settings.outlet(outlet.index, "after_boot")
+            if choice == "on" or (choice == "last" and outlet.name in self._was_on):
+                self.controller.command("on", outlet.index, events.BY_BOOT)
+                await asyncio.sleep_ms(500)  # one inrush at a time
+
+    # -- storage -------------------------------------------------------------------------------
+
+    async def _store(self):
+        last = time.ticks_ms()
+        while True:
+            await asyncio.sleep_ms(_STORE_MS)
+            due = time.ticks_diff(time.ticks_ms(), last) >= _COUNTERS_S * 1000
+            if due:
+                last = time.ticks_ms()
+            self._save(due)
+
+    def _save(self, counters: bool):
+        controller = self.controller
+        try:
+            if controller.latch_dirty:
+                controller.latch_dirty = False
+                on = [x.name for x in controller.outlets if o.energised(x.state)]
+                self.latch_store.save(controller.latched(), on)
+            if self.journal_store.due() or counters:
+                self.journal_store.flush()
+            if controller.calibration_dirty:
+                controller.calibration_dirty = False
+                gains = {c.name: self.meter.gains[c.index] for c in self.board.channels}
+                files.make_folder(self.folder)
+                files.write(files.join(self.folder, "calibration.json"), json.dumps(gains))
+            if counters:
+                energy = self.meter.energy
+                self.counters.save(
+                    {
+                        x.name: energy[x.index].kwh * 1_000_000 + energy[x.index].mwh
+                        for x in self.board.outlets
+                    }
+                )
+            self.store_error = ""
+        except (files.StorageError, OSError) as error:
+            if not self.store_error:
+                self.journal.add(events.STORAGE, -1, events.UNSAVED, 0, events.BY_STORAGE)
+            self.store_error = str(error)
+            controller.latch_dirty = True
+
+    # -- for commands --------------------------------------------------------------------------
+
+    def stop(self, why: str):
+        """End the firmware (`reboot` or `exit`): relays open within one turn of the loop."""
+        self._stop = why
+
+    def selftest(self):
+        """[(name, ok, text)]: what can be checked while the outlets stay as they are."""
+        controller = self.controller
+        rows = [("settings", not self.settings.load_report, self.settings.load_report or "good")]
+        rows.append(("flash", not self.store_error, self.store_error or "writable"))
+        windows = controller.windows
+        rows.append(("sampler", windows > 0, "%d windows seen" % windows))
+        lost = self.fast.windows_lost()
+        rows.append(("windows", lost == 0, "%d lost" % lost))
+        for outlet in controller.outlets:
+            fault = outlet.fault_now
+            text = events.name(events.REASONS, fault) if fault else "plausible"
+            rows.append(("sensor " + outlet.name, not fault, text))
+        hertz = self.meter.hertz()
+        rows.append(("supply", hertz > 0, "%.2f Hz" % hertz if hertz else "no voltage"))
+        gc.collect()
+        free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+        rows.append(("heap", True, "%d bytes free" % free))
+        rows.append(("tasks", self.supervisor.crashes == 0, self.supervisor.last_crash or "good"))
+        return rows

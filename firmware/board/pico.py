@@ -1,0 +1,7 @@
+# Raspberry Pi Pico (no radio): wired as the Pico W; MQTT comes over the host bridge.
+
+from firmware.board import pico_w
+
+BOARD = dict(pico_w.BOARD)
+BOARD["name"] = "pico"
+BOARD["heap_bytes"] = 230_000

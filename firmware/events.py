@@ -1,0 +1,225 @@
+"""The vocabulary of the event journal: what happened, why, and who asked for it.
+
+Role: numbers for the lanes that allocate nothing, words for everyone who reads.
+Called by: fast lane and control lane (the constants), outer lane (the words).
+
+The numbers are stored on flash and read back by later versions: a word may be added at the end
+of its tuple, but none may be moved, removed or given another meaning.
+"""
+
+from micropython import const
+
+# -- kinds: what happened ------------------------------------------------------------------
+BOOT = const(0)
+ON = const(1)
+OFF = const(2)
+TRIPPED = const(3)
+RESET = const(4)
+SHED = const(5)
+RESTORED = const(6)
+FAULT = const(7)
+CLEARED = const(8)
+REFUSED = const(9)
+LOCKOUT = const(10)
+SETTING = const(11)
+LINK = const(12)
+LEASE = const(13)
+STALL = const(14)
+STORAGE = const(15)
+
+KINDS = (
+    "boot",
+    "on",
+    "off",
+    "tripped",
+    "reset",
+    "shed",
+    "restored",
+    "fault",
+    "cleared",
+    "refused",
+    "lockout",
+    "setting",
+    "link",
+    "lease",
+    "stall",
+    "storage",
+)
+
+# -- reasons: why --------------------------------------------------------------------------
+NONE = const(0)
+COMMAND = const(1)
+THERMAL = const(2)  # the outlet's heat curve
+PEAK = const(3)  # one sample above the peak limit
+SHORT_TIME = const(4)  # RMS of some cycles above the short-time limit
+LEG = const(5)  # a leg above its limit
+TOTAL = const(6)  # the sum of all outlets above its limit
+SENSOR = const(7)  # current or voltage channel implausible (open, shorted, frozen)
+CLIPPED = const(8)  # the channel sits at the end of its range
+WELDED = const(9)  # current flows although the relay was told to open
+STUCK_OPEN = const(10)  # no voltage or current although the relay was told to close
+LEASE_LOST = const(11)  # the control lane did not renew its lease
+SUPPLY = const(12)  # supply missing or its voltage outside the limits
+FREQUENCY = const(13)  # mains frequency outside the limits
+REBOOT = const(14)  # asked for by a command
+POWER_ON = const(15)
+WATCHDOG = const(16)
+GROUND_FAULT = const(17)
+OVERTEMPERATURE = const(18)
+ADMISSION = const(19)  # no room left below the leg or total limit
+HOT = const(20)  # the heat of the last overload has not decayed yet
+LATCHED = const(21)  # tripped: needs a reset first
+LOCKED = const(22)  # locked out after too many trips
+SCHEDULE = const(23)
+UNSAVED = const(24)  # flash could not be written
+CALIBRATION = const(25)
+STORED_FAULT = const(26)  # settings, latch or counters on flash were damaged
+CONTACTOR = const(27)  # main contactor open or its feedback disagrees
+BROKER_UP = const(28)
+BROKER_DOWN = const(29)
+WIFI_UP = const(30)
+WIFI_DOWN = const(31)
+MIN_OFF = const(32)  # off too recently (compressors need a pause)
+EXTERNAL = const(33)  # a hardware fault input
+CRASH = const(34)  # an exception ended the program or a task
+EXIT = const(35)  # the user left for the REPL
+BROWNOUT = const(36)
+RESTORING = const(37)  # the state before the reboot, by `after_boot`
+SELFTEST = const(38)
+EXTERNAL_RESET = const(39)  # reset pin or debugger
+CLOCK = const(40)  # scan clock and mains frequency disagree
+
+REASONS = (
+    "none",
+    "command",
+    "thermal",
+    "peak",
+    "short_time",
+    "leg",
+    "total",
+    "sensor",
+    "clipped",
+    "welded",
+    "stuck_open",
+    "lease",
+    "supply",
+    "frequency",
+    "reboot",
+    "power_on",
+    "watchdog",
+    "ground_fault",
+    "overtemperature",
+    "admission",
+    "hot",
+    "latched",
+    "locked",
+    "schedule",
+    "unsaved",
+    "calibration",
+    "stored_fault",
+    "contactor",
+    "broker_up",
+    "broker_down",
+    "wifi_up",
+    "wifi_down",
+    "min_off",
+    "external",
+    "crash",
+    "exit",
+    "brownout",
+    "restoring",
+    "selftest",
+    "external_reset",
+    "clock",
+)
+
+# -- sources: who ---------------------------------------------------------------------------
+BY_CONTROL = const(0)
+BY_FAST = const(1)
+BY_CONSOLE = const(2)
+BY_MQTT = const(3)
+BY_BOOT = const(4)
+BY_SCHEDULE = const(5)
+BY_HA = const(6)
+BY_STORAGE = const(7)
+BY_WEB = const(8)
+
+SOURCES = (
+    "control",
+    "fast",
+    "console",
+    "mqtt",
+    "boot",
+    "schedule",
+    "ha",
+    "storage",
+    "web",
+)
+
+# -- values: what the number of a record means ---------------------------------------------
+# (field on the wire, divisor, unit, decimals). Looked up by kind first, then by reason.
+_CURRENT = ("current_a", 1000, "A", 1)  # value in mA
+_POWER = ("power_w", 1, "W", 0)  # W
+_VOLTAGE = ("voltage_v", 1000, "V", 1)  # mV
+_FREQUENCY = ("frequency_hz", 1000, "Hz", 2)  # mHz
+_TEMPERATURE = ("temperature_c", 1000, "C", 1)  # thousandths of a degree
+_DURATION = ("duration_s", 1000, "s", 3)  # ms
+_HEAT = ("heat_percent", 10, "%", 1)  # permille of the trip heat
+_NUMBER = ("number", 1, "", 0)
+_CODE = ("code", 1, "", 0)
+_GAIN = ("gain", 1000, "", 3)
+
+_BY_REASON = {
+    THERMAL: _CURRENT,
+    PEAK: _CURRENT,
+    SHORT_TIME: _CURRENT,
+    LEG: _CURRENT,
+    TOTAL: _POWER,
+    SENSOR: _CODE,
+    CLIPPED: _CURRENT,
+    WELDED: _CURRENT,
+    STUCK_OPEN: _VOLTAGE,
+    LEASE_LOST: _DURATION,
+    SUPPLY: _VOLTAGE,
+    FREQUENCY: _FREQUENCY,
+    OVERTEMPERATURE: _TEMPERATURE,
+    ADMISSION: _POWER,
+    HOT: _HEAT,
+    LOCKED: _NUMBER,
+    MIN_OFF: _DURATION,
+    CLOCK: _FREQUENCY,
+}
+_BY_KIND = {
+    BOOT: _NUMBER,  # boot number
+    LEASE: _DURATION,
+    STALL: _DURATION,
+    LOCKOUT: _NUMBER,  # trips counted
+    SETTING: _NUMBER,  # position in the schema's order, see Settings.name_at()
+    STORAGE: _NUMBER,
+    RESTORED: _POWER,  # W of all outlets at that moment
+}
+_NO_VALUE = (ON, OFF, RESET, REFUSED)
+
+
+def value_meaning(kind, reason):
+    """(field, divisor, unit, decimals) of a record's value, or None when it carries none."""
+    if kind in _NO_VALUE:
+        return None
+    if kind == SETTING and reason == CALIBRATION:
+        return _GAIN
+    return _BY_KIND.get(kind) or _BY_REASON.get(reason)
+
+
+def name(table, number):
+    """The word for a number; a number of a newer version reads as `#<number>`."""
+    if 0 <= number < len(table):
+        return table[number]
+    return "#%d" % number
+
+
+def number(table, word):
+    """The number for a word, or -1."""
+    for i in range(len(table)):
+        if table[i] == word:
+            return i
+    return -1

@@ -1,0 +1,216 @@
+# The fast lane's state and what the other lanes may do with it: limits, lease, relays, windows,
+# waveforms. The samplers (rp2.py, portable.py) build on it and add converter, timer and pins.
+# Called by: boot (set-up), control task (windows, relays, lease). The scan itself is
+# sensing/kernel*.py, called by the timer.
+
+from array import array
+
+import machine
+from firmware.sensing import kernel as k
+
+_SLOTS = 16
+_WAVE_MS = 300
+_WAVE_POST_MS = 60
+_LEASE_MS = 3000
+_MID = 2048
+_MAX_WINDOW = 64
+
+
+class FastLane:
+    """State block, window ring, waveform ring and relay pins for one board."""
+
+    def __init__(self, board):
+        self.board = board
+        self.period_us = board.scan_period_us
+        self.n_ch = len(board.channels)
+        self.words = k.SLOT_HEAD + 5 * self.n_ch
+        self.st = st = array("i", bytes(4 * (k.HEAD_WORDS + k.CH_WORDS * self.n_ch)))
+        self.ring = array("i", bytes(4 * _SLOTS * self.words))
+        wave_scans = self.scans(_WAVE_MS)
+        self.wave = array("H", bytes(2 * wave_scans * self.n_ch))
+        self._pins = [machine.Pin(o.relay, machine.Pin.OUT, value=0) for o in board.outlets]
+        self._closed = 0
+        self._contactor = None
+        if board.contactor is not None:
+            self._contactor = machine.Pin(board.contactor, machine.Pin.OUT, value=0)
+        self.contactor_closed = False
+        st[k.N_CH] = self.n_ch
+        st[k.N_VOLT] = board.voltages
+        st[k.SLOTS] = _SLOTS
+        st[k.HYST] = 60
+        st[k.PEAK_SCANS] = 2
+        st[k.WAVE_SCANS] = wave_scans
+        st[k.WAVE_HOLD] = -1
+        st[k.WAVE_POST] = self.scans(_WAVE_POST_MS)
+        st[k.ALL_BITS] = (1 << len(board.outlets)) - 1
+        self.lease_scans = self.scans(_LEASE_MS)
+        for channel in board.channels:
+            c = self.base(channel.index)
+            st[c + k.C_ZERO] = _MID
+            st[c + k.C_MIN] = 4095
+            st[c + k.C_PEAK] = 8191  # never reached until a limit is set
+            st[c + k.C_SHORT] = 1 << 24
+            st[c + k.C_SHORT_MAX] = 1 << 29
+            if channel.mux is not None:
+                mask = 0
+                for bit, pin in enumerate(board.mux_address):
+                    if channel.mux >> bit & 1:
+                        mask |= 1 << pin
+                st[c + k.C_MUX] = mask
+        for outlet in board.outlets:
+            c = self.base(outlet.channel)
+            st[c + k.C_BIT] = 1 << outlet.index
+            st[c + k.C_MASK] = 1 << outlet.relay
+            st[c + k.C_VSEL] = outlet.volts
+            st[k.ALL_MASK] |= 1 << outlet.relay
+        self.set_nominal_hz(60)
+
+    def scans(self, ms: int) -> int:
+        """How many scans `ms` milliseconds are, rounded up."""
+        return (ms * 1000 + self.period_us - 1) // self.period_us
+
+    def base(self, channel: int) -> int:
+        """Offset of a channel's words in `st`."""
+        return k.HEAD_WORDS + k.CH_WORDS * channel
+
+    # -- limits (control task, on a settings change) ------------------------------------------
+
+    def set_nominal_hz(self, hz: int):
+        """Length of a window without a zero crossing, and what counts as a cycle at all:
+        35 to 80 Hz."""
+        cycle = (1_000_000 // hz + self.period_us // 2) // self.period_us
+        st = self.st
+        st[k.N_FREE] = cycle
+        st[k.N_MIN] = 1_000_000 // 80 // self.period_us
+        st[k.N_MAX] = min(1_000_000 // 35 // self.period_us, _MAX_WINDOW)
+        if not st[k.N_LIMIT]:
+            st[k.N_LIMIT] = cycle
+
+    def set_peak(self, channel: int, counts: int):
+        """Instantaneous limit; two consecutive scans above it open the outlet's relay."""
+        self.st[self.base(channel) + k.C_PEAK] = counts
+
+    def set_short_time(self, channel: int, mean_square: int, delay_ms: int):
+        """Definite-time limit: windows above `mean_square` (counts^2) for `delay_ms` open it."""
+        c = self.base(channel)
+        self.st[c + k.C_SHORT] = mean_square
+        self.st[c + k.C_SHORT_MAX] = self.scans(delay_ms)
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    def renew_lease(self):
+        """The control lane is alive: relays may stay closed for another 3 s."""
+        self.st[k.LEASE] = self.lease_scans
+
+    def lease_lost(self) -> bool:
+        """Whether the lease ran out since the last acknowledge_lease()."""
+        return self.st[k.LEASE_TRIPPED] != 0
+
+    def acknowledge_lease(self):
+        self.st[k.LEASE_TRIPPED] = 0
+
+    # -- relays --------------------------------------------------------------------------------
+
+    def close(self, outlet: int) -> bool:
+        """Energise the relay; False (and nothing done) while a fast trip is not acknowledged
+        or the lease is lost."""
+        st = self.st
+        bit = 1 << outlet
+        irq = machine.disable_irq()
+        free = not (st[k.PEAK_TRIPS] | st[k.SHORT_TRIPS]) & bit and not st[k.LEASE_TRIPPED]
+        if free:
+            self._pins[outlet].value(1)
+        machine.enable_irq(irq)
+        if free:
+            self._closed |= bit
+        return free
+
+    def open(self, outlet: int):
+        """De-energise the relay."""
+        self._pins[outlet].value(0)
+        self._closed &= ~(1 << outlet)
+
+    def open_all(self):
+        """De-energise every relay and the main contactor."""
+        for pin in self._pins:
+            pin.value(0)
+        self._closed = 0
+        self.contactor(False)
+
+    def contactor(self, closed: bool):
+        """The main contactor upstream of all outlets, where the board has one."""
+        if self._contactor is not None:
+            self._contactor.value(1 if closed else 0)
+        self.contactor_closed = closed
+
+    def fast_trips(self) -> int:
+        """Bits of the outlets that this lane has opened and nobody has acknowledged."""
+        return self.st[k.PEAK_TRIPS] | self.st[k.SHORT_TRIPS]
+
+    def is_peak_trip(self, outlet: int) -> bool:
+        return self.st[k.PEAK_TRIPS] >> outlet & 1 == 1
+
+    def excursion(self, channel: int) -> int:
+        """Largest distance from mid-scale in the open window, counts."""
+        c = self.base(channel)
+        return max(self.st[c + k.C_MAX] - _MID, _MID - self.st[c + k.C_MIN], 0)
+
+    def acknowledge_trip(self, outlet: int):
+        """The trip is recorded and latched by the control lane."""
+        self.open(outlet)
+        keep = ~(1 << outlet)
+        st = self.st
+        irq = machine.disable_irq()
+        st[k.PEAK_TRIPS] &= keep
+        st[k.SHORT_TRIPS] &= keep
+        machine.enable_irq(irq)
+
+    # -- windows -------------------------------------------------------------------------------
+
+    def window(self) -> int:
+        """Offset in `ring` of the oldest finished window, or -1. It stays valid until
+        release_window()."""
+        tail = self.st[k.TAIL]
+        if tail == self.st[k.HEAD]:
+            return -1
+        return tail * self.words
+
+    def release_window(self):
+        tail = self.st[k.TAIL] + 1
+        self.st[k.TAIL] = 0 if tail >= _SLOTS else tail
+
+    def windows_merged(self) -> int:
+        """Windows that were added to their predecessor because the control lane was late."""
+        return self.st[k.MERGED]
+
+    def windows_lost(self) -> int:
+        """Windows lost for good: the control lane was away for more than about 6 s."""
+        return self.st[k.LOST]
+
+    # -- waveforms -----------------------------------------------------------------------------
+
+    def freeze_wave(self):
+        """Keep the last 300 ms, 60 ms of them still to come."""
+        if self.st[k.WAVE_HOLD] < 0:
+            self.st[k.WAVE_HOLD] = self.st[k.WAVE_POST]
+
+    def wave_frozen(self) -> bool:
+        return self.st[k.WAVE_HOLD] == 0
+
+    def wave_hex(self, channel: int) -> str:
+        """All codes of a channel, oldest first, three hexadecimal digits each (outer lane)."""
+        n_ch = self.n_ch
+        scans = self.st[k.WAVE_SCANS]
+        pos = self.st[k.WAVE_POS]
+        codes = bytearray(scans * 3)
+        for i in range(scans):
+            code = self.wave[(pos + i) % scans * n_ch + channel]
+            codes[i * 3 : i * 3 + 3] = b"%03x" % code
+        return codes.decode()
+
+    def zero(self, channel: int) -> int:
+        """The code that the kernel takes for zero."""
+        return self.st[self.base(channel) + k.C_ZERO]
+
+    def run_wave(self):
+        self.st[k.WAVE_HOLD] = -1

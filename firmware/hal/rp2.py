@@ -1,0 +1,58 @@
+# Sampler for the RP2040: a hard timer interrupt runs the viper kernel, which works the
+# converter, the multiplexer and the relay pins by register. It runs during garbage collection
+# and while Python is inside C code (TLS, DNS); only a flash erase or program stops it.
+# Called by: boot (start, stop).
+
+import gc
+from array import array
+
+import machine
+from firmware.hal.fastlane import FastLane
+from firmware.sensing import kernel_viper
+from micropython import const
+
+# RP2040 data sheet: 4.9.6 (ADC) and 2.3.1.7 (SIO)
+_ADC_CS = const(0x4004C000)
+_ADC_RESULT = const(0x4004C004)
+_GPIO_OUT_SET = const(0xD0000014)
+_GPIO_OUT_CLR = const(0xD0000018)
+_CS_EN = const(0x001)
+_CS_START_ONCE = const(0x004)
+_CS_AINSEL_SHIFT = const(12)
+_FIRST_ADC_GPIO = const(26)
+
+
+class Sampler(FastLane):
+    """FastLane with a hard timer. Nothing else may use the converter while it runs
+    (ADC.read_u16() re-selects the channel)."""
+
+    def __init__(self, board):
+        FastLane.__init__(self, board)
+        adc = board.channels[0].adc
+        for channel in board.channels:
+            if channel.adc != adc or channel.mux is None:
+                raise ValueError("RP2040 sampler: all channels must share one multiplexed ADC pin")
+        machine.ADC(machine.Pin(adc))  # powers the converter, takes the pad's digital side off
+        mux_all = 0
+        for pin in board.mux_address:
+            machine.Pin(pin, machine.Pin.OUT, value=0)
+            mux_all |= 1 << pin
+        start = _CS_EN | _CS_START_ONCE | (adc - _FIRST_ADC_GPIO) << _CS_AINSEL_SHIFT
+        regs = [_ADC_CS, _ADC_RESULT, _GPIO_OUT_SET, _GPIO_OUT_CLR, start, 0, mux_all]
+        self._regs = array("I", regs)
+        kernel_viper.attach(self.st, self.ring, self.wave, self._regs)
+        self._timer = None
+
+    def start(self):
+        """Start scanning. The lease is not held: relays stay open until the control lane runs."""
+        gc.collect()
+        self._timer = machine.Timer(
+            period=self.period_us, tick_hz=1_000_000, callback=kernel_viper.scan, hard=True
+        )
+
+    def stop(self):
+        """Open everything and stop scanning."""
+        self.open_all()
+        if self._timer is not None:
+            self._timer.deinit()
+            self._timer = None

@@ -1,0 +1,52 @@
+# The chip itself: reset and its cause, watchdog, unique id, flash folder. Called by app and
+# supervisor (boot, control task); everything here exists on every port.
+
+import sys
+
+import machine
+import micropython
+
+_TIMER = -1 if sys.platform == "rp2" else 1
+
+
+class Watchdog:
+    """The hardware watchdog; `start()` cannot be undone (that is its point)."""
+
+    def __init__(self):
+        self._wdt = None
+
+    def start(self, timeout_ms: int):
+        self._wdt = machine.WDT(timeout=timeout_ms)
+
+    def feed(self):
+        if self._wdt is not None:
+            self._wdt.feed()
+
+    def keep_fed(self):
+        """Feed it from a timer: for the REPL, where no supervisor runs."""
+        if self._wdt is not None:
+            self._timer = machine.Timer(_TIMER)
+            self._timer.init(period=1000, callback=lambda timer: self._wdt.feed())
+
+
+def reset():
+    """Reset the chip."""
+    machine.reset()
+
+
+def was_watchdog_reset() -> bool:
+    return machine.reset_cause() == machine.WDT_RESET
+
+
+def was_power_on() -> bool:
+    return machine.reset_cause() == machine.PWRON_RESET
+
+
+def unique_id() -> str:
+    """The chip's serial number as hexadecimal text."""
+    return "".join("%02x" % b for b in machine.unique_id())
+
+
+def keep_ctrl_c(on: bool):
+    """Whether Ctrl-C interrupts Python (a REPL) or is an ordinary key (production)."""
+    micropython.kbd_intr(3 if on else -1)

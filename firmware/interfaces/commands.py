@@ -1,0 +1,564 @@
+"""What can be asked of the device: one implementation for console, MQTT and whatever comes.
+
+Role: check the source, parse the words, ask app and controller, return a plain dict that JSON
+can carry. No formatting here, and no relay is touched here: the controller decides.
+Called by: the outer lane only.
+"""
+
+import sys
+
+from micropython import const
+
+from firmware import events
+from firmware.storage.files import StorageError
+from firmware.storage.settings import (
+    DEFAULT,
+    FLAGS,
+    HELP,
+    REBOOT,
+    SECRET,
+    TYPE,
+    TYPES,
+    UNIT,
+    SettingError,
+    allowed_text,
+)
+
+# What a source may do; each level includes those before it.
+_LOOK = const(0)
+_SWITCH = const(1)  # switch outlets, clear trips
+_CHANGE = const(2)  # settings, calibration, reboot, overriding a refusal
+_LOCAL = const(3)  # end the program
+
+_ALLOW = {"read": _LOOK, "outlets": _SWITCH, "all": _CHANGE}
+
+# What may follow a command, for tab completion.
+_A_NONE = const(0)
+_A_OUTLET = const(1)
+_A_SETTING = const(2)
+_A_COMMAND = const(3)
+_A_WORDS = const(4)  # the words in the last column
+
+_EVENTS_DEFAULT = const(20)
+_EVENTS_MAX = const(64)
+
+# (name, usage, help, level, what may follow, words)
+TABLE = (
+    ("status", "", "one screen: outlets, legs, supply, link", _LOOK, _A_NONE, ()),
+    ("watch", "[seconds]", "status, refreshed until a key is hit", _LOCAL, _A_NONE, ()),
+    ("outlets", "", "state, limit and priority of each outlet", _LOOK, _A_NONE, ()),
+    (
+        "on",
+        "<outlet>|all [--force]",
+        "switch on (--force: although it may not fit)",
+        1,
+        1,
+        ("all",),
+    ),
+    ("off", "<outlet>|all", "switch off", _SWITCH, _A_OUTLET, ("all",)),
+    ("reset", "<outlet>|all [--force]", "clear a trip (--force: a lockout too)", 1, 1, ("all",)),
+    ("get", "[name or beginning]", "show settings", _LOOK, _A_SETTING, ()),
+    ("set", "<name> <value>", "change a setting; `save` makes it last", _CHANGE, _A_SETTING, ()),
+    ("save", "", "make changed settings last", _CHANGE, _A_NONE, ()),
+    ("defaults", "yes", "all settings back to their defaults", _CHANGE, _A_WORDS, ("yes",)),
+    (
+        "cal",
+        "[<channel> zero|gain <value>]",
+        "show or change the calibration",
+        _LOOK,
+        _A_WORDS,
+        (),
+    ),
+    (
+        "events",
+        "[count] [outlet] [kind] [since <seq>]",
+        "what happened, newest last",
+        _LOOK,
+        _A_OUTLET,
+        events.KINDS,
+    ),
+    ("energy", "", "energy counted for each outlet", _LOOK, _A_NONE, ()),
+    ("capture", "<outlet>", "the waveform before and after the last trip", _LOOK, _A_OUTLET, ()),
+    ("selftest", "", "check the hardware and the files", _LOOK, _A_NONE, ()),
+    ("version", "", "firmware, board and MicroPython", _LOOK, _A_NONE, ()),
+    ("mqtt", "[forget]", "broker's state; forget: remove what it retains", 0, 4, ("forget",)),
+    (
+        "wifi",
+        "[scan | set <ssid> [password]]",
+        "network's state, networks in reach",
+        _LOOK,
+        _A_WORDS,
+        ("scan", "set"),
+    ),
+    ("mode", "[outlets]", "how the power is exported", _LOOK, _A_WORDS, ("outlets",)),
+    ("reboot", "yes", "open all relays and start again", _CHANGE, _A_WORDS, ("yes",)),
+    ("exit", "yes", "open all relays and leave for the REPL", _LOCAL, _A_WORDS, ("yes",)),
+    ("help", "[command]", "this list, or more on one command", _LOOK, _A_COMMAND, ()),
+)
+_NAME = const(0)
+_USAGE = const(1)
+_HELP = const(2)
+_LEVEL = const(3)
+_FOLLOWS = const(4)
+_WORDS = const(5)
+
+_MODES = ("outlets",)
+
+
+class CommandError(Exception):
+    """A command was refused; the text says why in a sentence.
+
+    `result` may carry what was done all the same."""
+
+    def __init__(self, reason: str, result: dict | None = None):
+        super().__init__(reason)
+        self.result = result
+
+
+def row(name: str):
+    """The table's row of a command, or None."""
+    for entry in TABLE:
+        if entry[_NAME] == name:
+            return entry
+    return None
+
+
+def usage(entry) -> str:
+    """`name usage`, as typed."""
+    return (entry[_NAME] + " " + entry[_USAGE]).rstrip()
+
+
+def _cut(word):
+    return word if len(word) <= 32 else word[:32] + "..."
+
+
+def _digits(word):
+    """The number that a word of digits stands for, or -1."""
+    number = 0
+    for char in word:
+        if not "0" <= char <= "9" or number > 99999999:
+            return -1
+        number = number * 10 + ord(char) - 48
+    return number if word else -1
+
+
+class Commands:
+    """Runs commands for an app. `report` is firmware.report unless a test brings its own."""
+
+    def __init__(self, app, report=None):
+        self._app = app
+        if report is None:
+            from firmware import report
+        self._report = report
+
+    def names(self):
+        """Names of all commands, in the table's order."""
+        return [entry[_NAME] for entry in TABLE]
+
+    def run(self, name: str, args: list, source: str) -> dict:
+        """Run one command for a source (a word of events.SOURCES); CommandError when refused."""
+        entry = row(name)
+        if entry is None:
+            raise CommandError(
+                "unknown command '%s' (there are: %s)" % (_cut(name), " ".join(self.names()))
+            )
+        self._allow(entry[_LEVEL], name, source)
+        try:
+            return getattr(self, "_" + name)(args, source)
+        except (SettingError, StorageError) as error:
+            raise CommandError(str(error))
+
+    # -- who may ----------------------------------------------------------------------
+
+    def _level(self, source):
+        if source == "console":
+            return _LOCAL
+        if source in ("mqtt", "ha", "web"):
+            return _ALLOW[self._app.settings.get("mqtt.allow")]
+        if source == "schedule":
+            return _SWITCH
+        return -1
+
+    def _allow(self, level, what, source):
+        have = self._level(source)
+        if have >= level:
+            return
+        if have < 0:
+            raise CommandError("'%s' is no source of commands" % _cut(source))
+        if level == _LOCAL:
+            raise CommandError("%s is possible on the console only" % what)
+        raise CommandError("%s is not allowed from %s (setting mqtt.allow)" % (what, source))
+
+    # -- words ------------------------------------------------------------------------
+
+    def _outlet_names(self):
+        return [outlet.name for outlet in self._app.board.outlets]
+
+    def _outlet(self, name):
+        index = self._app.board.outlet_index(name)
+        if index < 0:
+            raise CommandError(
+                "unknown outlet '%s' (there are: %s)"
+                % (_cut(name), " ".join(self._outlet_names()))
+            )
+        return index
+
+    def _wrong(self, name):
+        raise CommandError("usage: " + usage(row(name)))
+
+    def _bare(self, name, args):
+        if args:
+            self._wrong(name)
+
+    def complete(self, line: str) -> tuple:
+        """For tab completion: (beginning of the word, words that it may become)."""
+        words = line.split(" ")
+        last = words[-1]
+        words = [word for word in words[:-1] if word]
+        found = []
+        if not words:
+            found = self.names()
+        else:
+            entry = row(words[0])
+            if entry is not None:
+                follows = entry[_FOLLOWS]
+                if follows == _A_COMMAND:
+                    found = self.names()
+                elif follows == _A_SETTING:
+                    if len(words) == 1:
+                        found = list(self._app.settings.names())
+                    elif len(words) == 2 and words[0] == "set":
+                        found = self._values(words[1])
+                else:
+                    if follows == _A_OUTLET:
+                        found = self._outlet_names()
+                    found = found + list(entry[_WORDS])
+        return last, [word for word in found if word.startswith(last)]
+
+    def _values(self, name):
+        try:
+            entry = self._app.settings.entry(name)
+        except SettingError:
+            return []
+        kind = TYPES[entry[TYPE]]
+        if kind == "bool":
+            return ["on", "off"]
+        if kind == "choice":
+            return ["auto" if choice == 0 else str(choice) for choice in entry[3]]
+        return []
+
+    # -- looking ----------------------------------------------------------------------
+
+    def _status(self, args, source):
+        self._bare("status", args)
+        return self._report.state(self._app)
+
+    def _watch(self, args, source):
+        raise CommandError("watch is for a terminal")
+
+    def _outlets(self, args, source):
+        self._bare("outlets", args)
+        return {"outlets": self._report.state(self._app)["outlets"]}
+
+    def _energy(self, args, source):
+        self._bare("energy", args)
+        outlets = self._report.state(self._app)["outlets"]
+        result = {}
+        total = 0
+        for name in outlets:
+            result[name] = outlets[name]["energy_kwh"]
+            total += result[name]
+        return {"energy_kwh": result, "total_kwh": round(total, 3)}
+
+    def _events(self, args, source):
+        count = _EVENTS_DEFAULT
+        outlet = -2
+        kind = -1
+        since = 0
+        i = 0
+        while i < len(args):
+            word = args[i]
+            if word == "since" and i + 1 < len(args) and _digits(args[i + 1]) >= 0:
+                i += 1
+                since = _digits(args[i])
+                count = _EVENTS_MAX
+            elif _digits(word) >= 0:
+                count = _digits(word)
+                if not 1 <= count <= _EVENTS_MAX:
+                    raise CommandError("the count of events is 1 to %d" % _EVENTS_MAX)
+            elif events.number(events.KINDS, word) >= 0:
+                kind = events.number(events.KINDS, word)
+            elif self._app.board.outlet_index(word) >= 0:
+                outlet = self._app.board.outlet_index(word)
+            else:
+                raise CommandError(
+                    "'%s' is no count, outlet or kind (outlets: %s; kinds: %s)"
+                    % (_cut(word), " ".join(self._outlet_names()), " ".join(events.KINDS))
+                )
+            i += 1
+        journal = self._app.journal
+        found = []
+        for record in journal.since(since):
+            if (kind >= 0 and record[1] != kind) or (outlet >= 0 and record[2] != outlet):
+                continue
+            if len(found) == count:
+                if since:  # a reader who catches up wants the oldest first
+                    break
+                found.pop(0)
+            found.append(record)
+        return {
+            "events": [self._report.event(self._app, record) for record in found],
+            "first_seq": journal.first_seq,
+            "last_seq": journal.last_seq,
+        }
+
+    def _version(self, args, source):
+        self._bare("version", args)
+        app = self._app
+        return {
+            "firmware": app.version,
+            "board": app.board.name,
+            "chip": app.board.chip,
+            "python": "%s %s"
+            % (sys.implementation[0], ".".join(str(part) for part in sys.implementation[1][:3])),
+            "platform": sys.platform,
+        }
+
+    def _help(self, args, source):
+        if not args:
+            have = self._level(source)
+            return {
+                "commands": [
+                    {"usage": usage(entry), "help": entry[_HELP]}
+                    for entry in TABLE
+                    if entry[_LEVEL] <= have
+                ]
+            }
+        entry = row(args[0])
+        if entry is None or len(args) > 1:
+            raise CommandError(
+                "no help on '%s' (there are: %s)" % (_cut(" ".join(args)), " ".join(self.names()))
+            )
+        return {"commands": [{"usage": usage(entry), "help": entry[_HELP]}]}
+
+    def _selftest(self, args, source):
+        self._bare("selftest", args)
+        tests = []
+        failed = []
+        for name, good, text in self._app.selftest():
+            tests.append({"name": name, "ok": bool(good), "text": text})
+            if not good:
+                failed.append(name)
+        result = {"passed": not failed, "tests": tests}
+        if failed:
+            raise CommandError("failed: " + " ".join(failed), result)
+        return result
+
+    def _capture(self, args, source):
+        if len(args) != 1:
+            self._wrong("capture")
+        index = self._outlet(args[0])
+        capture = getattr(self._app.controller, "capture", None)
+        if capture is None:
+            raise CommandError("this firmware keeps no waveforms")
+        result = capture(index)
+        if not result:
+            raise CommandError("there is no waveform of %s yet" % args[0])
+        return result
+
+    # -- switching ----------------------------------------------------------------------
+
+    def _on(self, args, source):
+        return self._switch("on", args, source)
+
+    def _off(self, args, source):
+        return self._switch("off", args, source)
+
+    def _reset(self, args, source):
+        return self._switch("reset", args, source)
+
+    def _switch(self, verb, args, source):
+        force = "--force" in args
+        args = [word for word in args if word != "--force"]
+        if len(args) != 1:
+            self._wrong(verb)
+        if force and verb != "off":
+            # Overriding a refusal is for somebody who can see the outlet, or was trusted with all.
+            self._allow(_CHANGE, verb + " --force", source)
+        by = events.number(events.SOURCES, source)
+        controller = self._app.controller
+        if args[0] != "all":
+            reason = controller.command(verb, self._outlet(args[0]), by, force)
+            if reason:
+                raise CommandError("%s: %s" % (args[0], reason))
+            return {"done": [args[0]]}
+        done = []
+        refused = {}
+        for outlet in self._app.board.outlets:
+            if verb == "reset":
+                state = self._report.outlet(self._app, outlet.index)["state"]
+                if state not in ("tripped", "lockout", "fault"):
+                    continue
+            reason = controller.command(verb, outlet.index, by, force)
+            if reason:
+                refused[outlet.name] = reason
+            else:
+                done.append(outlet.name)
+        result = {"done": done, "refused": refused}
+        if refused:
+            text = "; ".join("%s: %s" % (name, refused[name]) for name in sorted(refused))
+            raise CommandError(text, result)
+        return result
+
+    # -- settings -----------------------------------------------------------------------
+
+    def _get(self, args, source):
+        if len(args) > 1:
+            self._wrong("get")
+        settings = self._app.settings
+        prefix = args[0] if args else ""
+        names = [name for name in settings.names() if name.startswith(prefix)]
+        if prefix in names:
+            names = [prefix]
+        if not names:
+            settings.entry(prefix)  # raises the sentence that says what exists
+        values = {}
+        for name in names:
+            secret = settings.entry(name)[FLAGS] & SECRET
+            values[name] = settings.text(name) if secret else settings.get(name)
+        result = {"settings": values, "unsaved": settings.changed()}
+        if len(names) == 1:
+            entry = settings.entry(names[0])
+            result["unit"] = entry[UNIT]
+            result["default"] = entry[DEFAULT]
+            result["allowed"] = allowed_text(entry)
+            result["help"] = entry[HELP]
+            result["needs_reboot"] = bool(entry[FLAGS] & REBOOT)
+        return result
+
+    def _set(self, args, source):
+        if len(args) < 2:
+            self._wrong("set")
+        settings = self._app.settings
+        name = args[0]
+        before = settings.get(name)
+        value = settings.set(name, " ".join(args[1:]))
+        if value != before:
+            self._note_setting(settings.index(name), source)
+        entry = settings.entry(name)
+        return {
+            "name": name,
+            "value": settings.text(name) if entry[FLAGS] & SECRET else value,
+            "text": settings.text(name),
+            "needs_reboot": bool(entry[FLAGS] & REBOOT),
+            "unsaved": settings.changed(),
+        }
+
+    def _note_setting(self, index, source):
+        by = events.number(events.SOURCES, source)
+        self._app.journal.add(events.SETTING, -1, events.COMMAND, index, by)
+
+    def _save(self, args, source):
+        self._bare("save", args)
+        return {"saved": self._app.settings.save()}
+
+    def _defaults(self, args, source):
+        if args != ["yes"]:
+            raise CommandError("this changes every setting; confirm with: defaults yes")
+        settings = self._app.settings
+        settings.defaults()
+        self._note_setting(-1, source)
+        return {"unsaved": settings.changed()}
+
+    def _cal(self, args, source):
+        controller = self._app.controller
+        if not args:
+            show = getattr(controller, "calibration", None)
+            if show is None:
+                raise CommandError("this firmware shows no calibration")
+            return {"channels": show()}
+        if len(args) < 2 or args[1] not in ("zero", "gain"):
+            self._wrong("cal")
+        names = [channel.name for channel in self._app.board.channels]
+        if args[0] not in names:
+            raise CommandError(
+                "unknown channel '%s' (there are: %s)" % (_cut(args[0]), " ".join(names))
+            )
+        self._allow(_CHANGE, "changing the calibration", source)
+        value = 0.0
+        if args[1] == "gain" or len(args) > 2:
+            if len(args) != 3:
+                self._wrong("cal")
+            try:
+                value = float(args[2])
+            except ValueError:
+                raise CommandError("'%s' is no number" % _cut(args[2]))
+            if not -1e6 < value < 1e6:
+                raise CommandError("'%s' is out of range" % _cut(args[2]))
+        calibrate = getattr(controller, "calibrate", None)
+        if calibrate is None:
+            raise CommandError("this firmware cannot calibrate")
+        reason = calibrate(names.index(args[0]), args[1], value)
+        if reason:
+            raise CommandError("%s: %s" % (args[0], reason))
+        return {"channel": args[0], "what": args[1], "value": value}
+
+    # -- links ----------------------------------------------------------------------------
+
+    def _mqtt(self, args, source):
+        client = self._app.mqtt
+        if args:
+            if args != ["forget"]:
+                self._wrong("mqtt")
+            self._allow(_CHANGE, "mqtt forget", source)
+            forget = getattr(client, "forget", None)
+            if forget is None:
+                raise CommandError("MQTT is off (setting mqtt.host)")
+            forget()
+            return {"forgotten": True}
+        if client is None:
+            return {"state": "off", "host": self._app.settings.get("mqtt.host")}
+        return client.status()
+
+    def _wifi(self, args, source):
+        network = self._app.network
+        settings = self._app.settings
+        if not args:
+            if network is None:
+                return {"state": "none", "ssid": settings.get("wifi.ssid")}
+            return network.status()
+        self._allow(_CHANGE, "wifi " + args[0], source)
+        if args == ["scan"]:
+            scan = getattr(network, "scan", None)
+            if scan is None:
+                raise CommandError("this board cannot scan for networks")
+            return {"networks": scan()}
+        if args[0] != "set" or len(args) < 2:
+            self._wrong("wifi")
+        values = {"wifi.ssid": args[1]}
+        if len(args) > 2:
+            values["wifi.password"] = " ".join(args[2:])
+        settings.import_(values)
+        self._note_setting(settings.index("wifi.ssid"), source)
+        return {"ssid": args[1], "needs_reboot": True, "unsaved": settings.changed()}
+
+    def _mode(self, args, source):
+        if args and (len(args) > 1 or args[0] not in _MODES):
+            raise CommandError(
+                "unknown mode '%s' (there are: %s)" % (_cut(" ".join(args)), " ".join(_MODES))
+            )
+        return {"mode": "outlets", "modes": list(_MODES)}
+
+    # -- the end --------------------------------------------------------------------------
+
+    def _reboot(self, args, source):
+        return self._end("reboot", args)
+
+    def _exit(self, args, source):
+        return self._end("exit", args)
+
+    def _end(self, why, args):
+        if args != ["yes"]:
+            raise CommandError("this opens every relay; confirm with: %s yes" % why)
+        self._app.stop(why)
+        return {"stopping": why}

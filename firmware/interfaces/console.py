@@ -1,0 +1,417 @@
+"""The serial console: one command a line, for people at a terminal and for programs.
+
+Role: bytes in, answers and events out. Never blocks: reads what is there, writes only when the
+port takes it.
+Called by: the outer lane (`Console.run` is its task).
+
+The contract for programs:
+- A line that arrives whole (no pause of 20 ms inside) is not echoed. Its answer begins at the
+  start of a line with `ok` or `error: <reason>`; the other lines of an answer are indented.
+  With `--json` the answer is one JSON object on one line.
+- Events come between answers, each on its own line, beginning with `event: `; remarks of the
+  firmware begin with `# `.
+Keys that come singly make it a terminal: echo, prompt, editing, history and completion.
+The setting console.echo overrides that (`on` or `off`).
+"""
+
+import asyncio
+import json
+import sys
+
+from micropython import const
+
+from firmware import events
+from firmware.interfaces import editor, screens
+from firmware.interfaces.commands import CommandError
+
+_PROMPT = b"> "
+_RING = const(1024)  # bytes of output waiting for the port
+_PIECE = const(96)  # characters encoded at a time
+_SLICE = const(128)  # bytes sent before other tasks get a turn
+_GAP_MS = const(20)  # a pause that ends what was sent together
+_STEP_MS = const(5)
+_IDLE_MS = const(50)
+_STALL_MS = const(5000)  # an answer that nobody takes for so long is given up
+_ROOM = const(160)  # free bytes that an event needs
+_BACKLOG = const(32)  # events shown after a pause; older ones stay in the journal
+_NOTES = const(8)
+
+_QUIET_KINDS = (events.SETTING, events.LINK, events.STALL, events.STORAGE)
+
+if hasattr(asyncio, "sleep_ms"):
+    _sleep_ms = asyncio.sleep_ms
+else:
+
+    async def _sleep_ms(ms):
+        await asyncio.sleep(ms / 1000)
+
+
+class StdioPort:
+    """MicroPython's own console (USB, UART or the terminal of the unix port)."""
+
+    def __init__(self):
+        import select
+
+        self._in = getattr(sys.stdin, "buffer", sys.stdin)
+        self._out = getattr(sys.stdout, "buffer", sys.stdout)
+        self._reader = asyncio.StreamReader(self._in)
+        self._readable = select.poll()
+        self._readable.register(self._in, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(self._out, select.POLLOUT)
+        self._byte = bytearray(1)
+        # On the RP2040 a writable USB port is sure to take one byte; for more it may wait up to
+        # half a second for a host that stopped reading. Elsewhere a pipe or UART takes more.
+        self.chunk = 1 if sys.platform == "rp2" else 64
+
+    async def first(self) -> int:
+        """Wait for a byte; -1 at the end of input."""
+        data = await self._reader.read(1)
+        return data[0] if data else -1
+
+    def more(self) -> int:
+        """The next byte if it is there already, else -1."""
+        for _ in self._readable.ipoll(0):
+            if self._in.readinto(self._byte):
+                return self._byte[0]
+        return -1
+
+    def writable(self) -> bool:
+        """True when write() will not wait."""
+        ready = False
+        for _ in self._writable.ipoll(0):  # to its end: the iterator is one shared object
+            ready = True
+        return ready
+
+    def write(self, data) -> int:
+        """Send some bytes; returns how many were taken."""
+        return self._out.write(data) or 0
+
+
+class Stalled(Exception):
+    """Nobody reads: the rest of an answer was given up."""
+
+
+def split(line: str) -> list:
+    """Words of a line; double quotes keep spaces together."""
+    words = []
+    word = ""
+    started = False
+    quoted = False
+    for char in line:
+        if char == '"':
+            quoted = not quoted
+            started = True
+        elif char in " \t" and not quoted:
+            if started:
+                words.append(word)
+            word = ""
+            started = False
+        else:
+            word += char
+            started = True
+    if started:
+        words.append(word)
+    return words
+
+
+def _body(reason, result):
+    """The JSON object of an answer."""
+    body = {"ok": not reason}
+    if reason:
+        body["error"] = reason
+    body.update(result or {})
+    return body
+
+
+class Console:
+    """`lost`: events never shown because nobody read; `port` has the methods of StdioPort."""
+
+    def __init__(self, app, port=None):
+        self._app = app
+        self._port = port or StdioPort()
+        self._editor = editor.Editor()
+        self._ring = bytearray(_RING)
+        self._view = memoryview(self._ring)
+        self._start = 0
+        self._used = 0
+        self._busy = False  # an answer or a screen is being written
+        self._prompt = False  # prompt and line stand on the terminal
+        self._notes = []
+        self._whole = False  # the line arrives as a program sends it
+        self._seen_seq = 0
+        self.lost = 0
+
+    # -- output -------------------------------------------------------------------------
+
+    def _put(self, data):
+        """Bytes into the ring; False (and nothing done) when they do not fit."""
+        size = len(data)
+        if size > _RING - self._used:
+            return False
+        at = (self._start + self._used) % _RING
+        first = min(size, _RING - at)
+        self._view[at : at + first] = data[:first]
+        self._view[: size - first] = data[first:]
+        self._used += size
+        return True
+
+    def _drain(self):
+        """Send what the port takes now, up to a slice; returns how many bytes it took."""
+        sent = 0
+        port = self._port
+        try:
+            while self._used and sent < _SLICE and port.writable():
+                size = min(port.chunk, self._used, _RING - self._start)
+                size = port.write(self._view[self._start : self._start + size])
+                if not size:
+                    break
+                self._start = (self._start + size) % _RING
+                self._used -= size
+                sent += size
+        except OSError:
+            self._used = 0  # the other end is gone: what waited for it has no reader
+        return sent
+
+    async def _send(self, data):
+        """Bytes out, waiting for room; Stalled when the port takes nothing for long."""
+        waited_ms = 0
+        while not self._put(data):
+            if self._drain():
+                waited_ms = 0
+                await _sleep_ms(0)
+            else:
+                await _sleep_ms(_IDLE_MS)
+                waited_ms += _IDLE_MS
+                if waited_ms >= _STALL_MS:
+                    self._used = 0
+                    raise Stalled
+
+    async def _line(self, text):
+        for at in range(0, len(text), _PIECE):
+            await self._send(text[at : at + _PIECE].encode())
+        await self._send(b"\r\n")
+
+    def note(self, text: str):
+        """A remark of the firmware, shown between answers; the oldest go when nobody reads."""
+        if len(self._notes) >= _NOTES:
+            self._notes.pop(0)
+            self.lost += 1
+        self._notes.append(text)
+
+    def _unasked(self, text):
+        """One line between answers, without harm to a line being typed."""
+        data = text.encode()[:_ROOM] + b"\r\n"
+        if self._prompt:
+            data = b"\r\x1b[K" + data + self._editor.drawing(_PROMPT)[1:]
+        return self._put(data)
+
+    def _pump(self):
+        """Put notes and new events into the ring while there is room."""
+        while self._notes and self._used == 0:
+            if not self._unasked("# " + self._notes[0]):
+                break
+            self._notes.pop(0)
+            self._drain()
+        journal = self._app.journal
+        if journal.last_seq - self._seen_seq > _BACKLOG and self._used == 0:
+            skipped = journal.last_seq - self._seen_seq - _BACKLOG
+            if self._unasked("# %d events not shown; see: events" % skipped):
+                self._seen_seq += skipped
+                self.lost += skipped
+        verbose = self._app.settings.get("events.verbose")
+        while self._seen_seq < journal.last_seq and self._used < _RING // 2:
+            record = journal.get(self._seen_seq + 1)
+            if record is not None and (verbose or record[1] not in _QUIET_KINDS):
+                if not self._unasked("event: " + screens.event(self._app, record)):
+                    break
+            self._seen_seq += 1
+
+    async def _output(self):
+        while True:
+            if not self._busy:
+                self._pump()
+            await _sleep_ms(1 if self._drain() else _IDLE_MS)
+
+    # -- input --------------------------------------------------------------------------
+
+    async def run(self):
+        """Serve the port for ever (also after its input has ended, for the events)."""
+        self._seen_seq = self._app.journal.boot_seq - 1
+        output = asyncio.create_task(self._output())
+        serve = asyncio.create_task(self._serve())
+        try:
+            await asyncio.gather(serve, output)
+        finally:
+            serve.cancel()
+            output.cancel()
+
+    async def _serve(self):
+        chunk = bytearray(editor.LINE_MAX + 56)
+        while True:
+            try:
+                byte = await self._port.first()
+            except OSError:
+                byte = -1
+            if byte < 0:
+                return
+            size = await self._gather(byte, chunk)
+            try:
+                await self._take(memoryview(chunk)[:size])
+            except Stalled:
+                self._prompt = False
+            self._busy = False
+
+    async def _gather(self, byte, chunk):
+        """Bytes that arrive together, up to the end of a line; returns how many."""
+        size = 0
+        waited_ms = 0
+        while True:
+            if byte >= 0:
+                chunk[size] = byte
+                size += 1
+                waited_ms = 0
+                if byte == 10 or byte == 13 or size == len(chunk):
+                    return size
+            else:
+                # A key on its own, or a line on a slow port: the pause tells them apart.
+                if waited_ms >= _GAP_MS:
+                    return size
+                await _sleep_ms(_STEP_MS)
+                waited_ms += _STEP_MS
+            byte = self._port.more()
+
+    async def _take(self, data):
+        """Feed bytes that came together to the line, and answer when it is complete."""
+        line = self._editor
+        echo = self._app.settings.get("console.echo")
+        if line.is_fresh():
+            # Nobody types so much at once: a program's line, or the beginning of a long one.
+            self._whole = len(data) > 1 and (data[-1] in (10, 13) or len(data) > editor.LINE_MAX)
+        typed = echo == "on" or (echo == "auto" and not self._whole)
+        draw = False
+        self._busy = True
+        for byte in data:
+            did = line.feed(byte)
+            if did == editor.ENTER:
+                await self._enter(typed)
+                draw = typed
+            elif did == editor.TAB:
+                if typed:
+                    await self._complete()
+                    draw = True
+                else:
+                    line.feed(32)
+            elif did == editor.CANCEL:
+                if typed:
+                    await self._send(b"^C\r\n" if self._prompt else b"")
+                    draw = True
+            elif did == editor.CHANGED:
+                draw = typed
+        if draw:
+            await self._send(line.drawing(_PROMPT))
+            self._prompt = True
+        while self._drain():
+            await _sleep_ms(0)
+
+    async def _complete(self):
+        line = self._editor
+        last, words = self._app.commands.complete(line.before_cursor())
+        if not words:
+            return
+        common = words[0]
+        for word in words:
+            while not word.startswith(common):
+                common = common[:-1]
+        if len(words) == 1:
+            line.complete(common[len(last) :] + " ")
+        elif len(common) > len(last):
+            line.complete(common[len(last) :])
+        else:
+            await self._send(b"\r\n")
+            await self._line("  " + "  ".join(words))
+
+    async def _enter(self, typed):
+        """The line is complete: run it and answer."""
+        line = self._editor
+        if self._prompt or (typed and not line.is_fresh()):
+            # What was asked stays to be read; it may not be drawn yet (pasted).
+            line.pos = len(line.text)
+            await self._send(line.drawing(_PROMPT) + b"\r\n")
+        self._prompt = False
+        try:
+            text = line.take(self._whole)
+        except editor.LineError as error:
+            await self._line("error: %s" % error)
+            return
+        words = split(text)
+        if not words:
+            return
+        if typed and not (words[0] == "wifi" or ".password" in text):
+            line.remember(text)
+        await self.answer(words)
+
+    async def answer(self, words: list):
+        """Run the words of a command and write its answer."""
+        as_json = "--json" in words
+        words = [word for word in words if word != "--json"]
+        if not words:
+            return
+        name = words[0]
+        if name == "watch":
+            await self._watch(words[1:])
+            return
+        result = None
+        reason = ""
+        text = ""
+        try:
+            result = self._app.commands.run(name, words[1:], "console")
+            if as_json:
+                text = json.dumps(_body("", result))
+        except CommandError as error:
+            reason = str(error)
+            result = error.result
+        except MemoryError:
+            reason = "not enough memory for this answer"
+            result = None
+        except Exception as error:
+            # A mistake of ours: the console is how people find out, so it must stay up.
+            reason = "internal error: %s: %s" % (type(error).__name__, error)
+        if as_json:
+            await self._line(text or json.dumps(_body(reason, result)))
+            return
+        if reason:
+            await self._line("error: " + reason)
+        else:
+            await self._line(("ok " + screens.summary(name, result)).rstrip())
+        if result and not (reason and name in ("on", "off", "reset")):
+            for text in screens.lines(self._app, name, result):
+                await self._line("  " + text if text else "")
+
+    async def _watch(self, args):
+        """The status screen, refreshed in place until a key is hit."""
+        period_ms = 1000
+        if args:
+            try:
+                period_ms = int(float(args[0]) * 1000)
+            except (ValueError, OverflowError):
+                period_ms = 0
+            if len(args) > 1 or not 200 <= period_ms <= 60000:
+                await self._line("error: usage: watch [seconds, 0.2 to 60]")
+                return
+        await self._send(b"\x1b[2J")
+        key = -1
+        while key < 0:
+            await self._send(b"\x1b[H")
+            state = self._app.commands.run("status", [], "console")
+            for text in screens.status(self._app, state):
+                await self._line(text + "\x1b[K")
+            await self._line("\x1b[Kany key ends this\x1b[J")
+            state = None
+            waited_ms = 0
+            while key < 0 and waited_ms < period_ms:
+                self._drain()
+                await _sleep_ms(_IDLE_MS)
+                waited_ms += _IDLE_MS
+                key = self._port.more()
+        await self._line("ok")

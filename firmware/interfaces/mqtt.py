@@ -1,0 +1,474 @@
+"""MQTT: publishes what report.py says, hands commands to interfaces/commands.py.
+
+Role: the topics under tailgate/<device_id>/ and Home Assistant's discovery.
+Called by: outer lane only; `Mqtt(app).run()` is one task of firmware.app. Nothing waits for it:
+without broker, network or settings the firmware protects all the same.
+
+Events are not queued here: the journal is the queue. `_sent` and `_acked` are positions in it, so
+an outage of any length costs no memory, and they go out in order when the broker is back.
+"""
+
+import asyncio
+import json
+import random
+from time import ticks_add, ticks_diff, ticks_ms
+
+from micropython import const
+
+from firmware import events
+from firmware.interfaces import discovery
+from firmware.interfaces.commands import CommandError
+from lib import mqtt
+
+_POLL_MS = const(50)  # how soon a change is noticed
+_STATE_MS = const(250)  # shortest time between two state messages, however much changes
+_RX_BYTES = const(1024)  # longest message accepted, topic included
+_WINDOW = const(4)  # events on their way at once; leaves room for responses in the event ring
+_BURST = const(10)  # commands at once ...
+_REFILL_MS = const(200)  # ... and one more for each of these
+_LINK_QUIET_MS = const(60_000)  # one broker_down record a minute at most: the journal is for trips
+_DOWN_MS = const(5_000)  # shorter interruptions are not worth a record
+_MAX_ARGS = const(8)
+_MAX_ID = const(64)
+
+_ACTIONS = ("ON", "OFF", "RESET")
+_FIELDS = ("id", "cmd", "args", "expires")
+
+
+class _Refused(Exception):
+    """A message was not obeyed; the text says why and what would be."""
+
+
+class Mqtt:
+    """The MQTT side of the app. `client` is None until `mqtt.host` is set."""
+
+    def __init__(self, app, report=None):
+        """`report`: module with state, outlet and event; firmware.report unless a test says so."""
+        if report is None:
+            from firmware import report
+        self._app = app
+        self._report = report
+        self.client = None
+        self.device_id = ""
+        self.base = ""
+        self.commands = 0  # obeyed
+        self.refused = 0
+        self.errors = 0  # exceptions in this task
+        self.events_lost = 0  # overwritten in the journal before they could be sent
+        self.setup_error = ""  # why there is no client although mqtt.host is set
+        self._stop = False
+        # Records of earlier starts were published then, or are in the console's list.
+        self._sent = self._acked = max(0, getattr(app.journal, "boot_seq", 1) - 1)
+        self._pids = []  # [packet id, sequence number] of events on their way, oldest first
+        self._shown = [None] * len(app.board.outlets)
+        self._long = []  # [topic, payload] too long for the client's ring
+        self._ids = []  # command ids seen last
+        self._tokens = _BURST
+        self._t_tokens = ticks_ms()
+        self._announce_at = None
+        self._forget = False
+        self._up = False
+        self._t_down = ticks_ms()
+        self._t_logged = None
+        self._logged_down = False
+
+    # --- task
+
+    async def run(self):
+        """The task. Ends only after stop()."""
+        get = self._app.settings.get
+        while not self._stop:
+            if get("mqtt.host"):
+                try:
+                    self._configure()
+                    break
+                except Exception as e:
+                    self._trouble(e)
+            await asyncio.sleep_ms(1000)
+        if self.client is None:
+            return
+        self.client.start()
+        seen_seq = -1
+        last_ms = next_ms = ticks_ms()
+        while not self._stop:
+            try:
+                now = ticks_ms()
+                self._watch_link(now)
+                if self.client.connected:
+                    seq = self._app.journal.last_seq
+                    due = ticks_diff(now, next_ms) >= 0
+                    if due or seq != seen_seq:
+                        self._publish_outlets()
+                    if due or (seq != seen_seq and ticks_diff(now, last_ms) >= _STATE_MS):
+                        seen_seq = seq
+                        self._publish_state()
+                        last_ms = now
+                        next_ms = ticks_add(now, int(get("mqtt.interval_s") * 1000))
+                    self._pump()
+                    await self._publish_long()
+                    await self._announce(now)
+            except Exception as e:  # a defect here must not silence the device for good
+                self._trouble(e)
+                await asyncio.sleep_ms(1000)
+            await asyncio.sleep_ms(_POLL_MS)
+        await self._goodbye()
+
+    def stop(self):
+        """Have run() say goodbye and end (before a planned reboot)."""
+        self._stop = True
+
+    async def _goodbye(self):
+        if self.client.connected:
+            self.client.publish(self.base + "availability", "offline", 1, True, True)
+        await self.client.stop(1000)
+
+    def _configure(self):
+        get = self._app.settings.get
+        device_id = get("device.id") or getattr(self._app, "device_id", "") or "tailgate"
+        base = "tailgate/" + device_id + "/"
+        context = None
+        if get("mqtt.tls"):
+            # No certificate to check with is an error, not a reason to trust anybody.
+            context = mqtt.tls_context(_read_file(get("mqtt.ca_file")))
+        self.device_id = device_id
+        self.base = base
+        self.client = mqtt.Client(
+            get("mqtt.host"),
+            get("mqtt.port"),
+            "tailgate-" + device_id,
+            user=get("mqtt.user") or None,
+            password=get("mqtt.password") or None,
+            # A clean session: commands from before an outage must not arrive after it.
+            clean=True,
+            will=(base + "availability", "offline", 1, True),
+            subscribe=(
+                (base + "outlet/+/set", 1),
+                (base + "command", 1),
+                ("homeassistant/status", 0),
+            ),
+            on_message=self._message,
+            on_oversize=self._oversize,
+            on_connect=self._connected,
+            on_ack=self._acknowledged,
+            link_up=self._link_up,
+            may_block=self._may_block,
+            tls=context,
+            rx_bytes=_RX_BYTES,
+        )
+
+    def _link_up(self):
+        network = getattr(self._app, "network", None)
+        return network is None or bool(network.connected)
+
+    def _may_block(self):
+        """A DNS query can outlast the control lane's lease: only while every outlet is off."""
+        for i in range(len(self._app.board.outlets)):
+            if self._report.outlet(self._app, i).get("state") != "off":
+                return False
+        return True
+
+    def _trouble(self, error):
+        self.errors += 1
+        if self.client:
+            self.client.error = "mqtt task: " + repr(error)
+        elif isinstance(error, (mqtt.MqttError, OSError)):
+            self.setup_error = str(error)
+        else:
+            self.setup_error = repr(error)
+
+    def status(self):
+        """For the console's `mqtt` command and for diagnostics."""
+        client = self.client
+        state = {"state": "connected" if client and client.connected else "waiting"}
+        state["host"] = self._app.settings.get("mqtt.host")
+        if not state["host"]:
+            state["state"] = "off"
+        state["device_id"] = self.device_id
+        state["commands"] = self.commands
+        state["refused"] = self.refused
+        state["errors"] = self.errors
+        state["events_lost"] = self.events_lost
+        state["events_waiting"] = self._app.journal.last_seq - self._acked
+        if client:
+            state.update(client.stats())
+        elif self.setup_error:
+            state["error"] = self.setup_error
+        return state
+
+    def forget(self):
+        """Remove this device from Home Assistant, until the next start."""
+        self._forget = True
+        self._announce_at = ticks_ms()
+
+    # --- connection
+
+    def _connected(self, session_present):
+        self.client.publish(self.base + "availability", "online", 1, True, True)
+        for i in range(len(self._shown)):
+            self._shown[i] = None
+        self._announce_at = ticks_ms()
+        self._long.clear()
+
+    def _watch_link(self, now):
+        up = self.client.connected
+        if up != self._up:
+            self._up = up
+            self._t_down = now
+        journal = self._app.journal
+        if up:
+            if self._logged_down or self._t_logged is None:
+                self._logged_down = False
+                self._t_logged = now
+                journal.add(events.LINK, -1, events.BROKER_UP, 0, events.BY_MQTT)
+        elif (
+            not self._logged_down
+            and self._t_logged is not None
+            and ticks_diff(now, self._t_down) >= _DOWN_MS
+            and ticks_diff(now, self._t_logged) >= _LINK_QUIET_MS
+        ):
+            self._logged_down = True
+            self._t_logged = now
+            journal.add(events.LINK, -1, events.BROKER_DOWN, 0, events.BY_MQTT)
+
+    # --- outbound
+
+    def _send(self, name, payload):
+        """Publish a dict that must arrive (QoS 1); in parts when it is too long for the ring."""
+        text = json.dumps(payload)
+        if self.client.publish(self.base + name, text, 1, False, True):
+            return
+        if len(self._long) < 2:
+            self._long.append((self.base + name, text))
+        else:
+            self.refused += 1
+
+    async def _publish_long(self):
+        while self._long:
+            topic, text = self._long.pop(0)
+            await self.client.publish_parts(topic, lambda text=text: (text,))
+
+    def _publish_state(self):
+        text = json.dumps(self._report.state(self._app))
+        topic = self.base + "state"
+        if not self.client.publish(topic, text) and len(self._long) < 2:
+            self._long.append((topic, text))
+
+    def _publish_outlets(self):
+        """State and reason of each outlet that changed, retained. QoS 1 and never dropped: the
+        last one is what a newcomer sees."""
+        for i, outlet in enumerate(self._app.board.outlets):
+            figures = self._report.outlet(self._app, i)
+            state = figures.get("state")
+            reason = figures.get("reason")
+            if self._shown[i] == (state, reason):
+                continue
+            text = json.dumps({"state": state, "reason": reason})
+            topic = "%soutlet/%s/state" % (self.base, outlet.name)
+            if self.client.publish(topic, text, 1, True, True):
+                self._shown[i] = (state, reason)
+
+    def _pump(self):
+        """Hand the next events to the client, a few at a time."""
+        journal = self._app.journal
+        if len(self._pids) >= _WINDOW or journal.last_seq <= self._sent:
+            return
+        for record in journal.since(self._sent):
+            event = self._report.event(self._app, record)
+            seq = event["seq"]
+            pid = self.client.publish(self.base + "event", json.dumps(event), 1, False, True)
+            if not pid:
+                return
+            self.events_lost += seq - self._sent - 1
+            self._sent = seq
+            self._pids.append([pid, seq])
+            if len(self._pids) >= _WINDOW:
+                return
+
+    def _acknowledged(self, pid):
+        for entry in self._pids:
+            if entry[0] == pid:
+                entry[0] = 0
+                break
+        else:
+            return
+        while self._pids and not self._pids[0][0]:
+            self._acked = self._pids.pop(0)[1]
+        self._pump()
+
+    async def _announce(self, now):
+        if self._announce_at is None or ticks_diff(now, self._announce_at) < 0:
+            return
+        topic = discovery.topic(self.device_id)
+        if self._forget:
+            if self.client.publish(topic, b"", 1, True, True):
+                self._announce_at = None
+            return
+        settings = self._app.settings
+        if not settings.get("mqtt.discovery"):
+            self._announce_at = None
+            return
+        outlets = []
+        for outlet in self._app.board.outlets:
+            outlets.append((outlet.name, _get(settings, outlet.name + ".name") or outlet.name))
+        arguments = (
+            self.device_id,
+            settings.get("device.name"),
+            self._app.board.name,
+            self._app.version,
+            self.base,
+            outlets,
+            self._report.state(self._app),
+        )
+        if await self.client.publish_parts(topic, lambda: discovery.parts(*arguments), True):
+            self._announce_at = None
+
+    def announce(self):
+        """Publish discovery again, soon (a name changed)."""
+        self._announce_at = ticks_ms()
+
+    # --- inbound
+
+    def _message(self, topic, payload, retained, dup, qos):
+        if topic == "homeassistant/status":
+            # Not when retained: it came with our own connection, which announces anyway. The
+            # pause spreads a fleet.
+            if payload == b"online" and not retained:
+                self._announce_at = ticks_add(ticks_ms(), random.getrandbits(11))
+            return
+        request = None
+        command = topic == self.base + "command"
+        try:
+            if retained:
+                raise _Refused("retained messages are not obeyed: publish without the retain flag")
+            if dup:
+                raise _Refused("repeated delivery (DUP) is not obeyed")
+            if command:
+                request = _decode(payload)
+                self._check_request(request)
+                name = request["cmd"]
+                args = [_text(arg) for arg in request.get("args", ())]
+            else:
+                name, args = self._parse_set(topic, payload)
+            self._check_rate()
+            result = self._app.commands.run(name, args, source="mqtt")
+            self.commands += 1
+        except (_Refused, CommandError) as e:
+            self._refuse(topic, request, str(e), getattr(e, "result", None))
+            return
+        except Exception as e:
+            # A defect in a command: answered all the same, or the sender waits for nothing.
+            self.errors += 1
+            self._refuse(topic, request, "internal error: " + repr(e))
+            return
+        if command:
+            self._send("response", {"id": request["id"], "ok": True, "result": result})
+
+    def _oversize(self, topic, length):
+        self._refuse(topic, None, "%d bytes: at most %d with the topic" % (length, _RX_BYTES))
+
+    def _refuse(self, topic, request, reason, result=None):
+        self.refused += 1
+        answer = {"id": _usable_id(request), "ok": False, "error": reason}
+        if result is not None:
+            answer["result"] = result
+        if answer["id"] is None:
+            answer["topic"] = topic[len(self.base) :]
+        self._send("response", answer)
+
+    def _parse_set(self, topic, payload):
+        name = topic[len(self.base) + 7 : -4]  # outlet/<name>/set
+        known = [outlet.name for outlet in self._app.board.outlets]
+        if name not in known:
+            raise _Refused("no outlet '%s' (there are: %s)" % (name[:32], " ".join(known)))
+        for action in _ACTIONS:
+            if payload == action.encode():
+                return action.lower(), [name]
+        raise _Refused("payload must be one of " + " ".join(_ACTIONS))
+
+    def _check_request(self, request):
+        for field in request:
+            if field not in _FIELDS:
+                raise _Refused(
+                    "unknown field '%s' (allowed: %s)" % (field[:32], " ".join(_FIELDS))
+                )
+        ident = _usable_id(request)
+        if ident is None:
+            raise _Refused("id must be a whole number or a text of 1 to %d characters" % _MAX_ID)
+        if not isinstance(request.get("cmd"), str):
+            raise _Refused("cmd must be a text, such as status")
+        args = request.get("args", [])
+        if not isinstance(args, list) or len(args) > _MAX_ARGS:
+            raise _Refused("args must be a list of at most %d" % _MAX_ARGS)
+        for arg in args:
+            if not isinstance(arg, (str, int, float)):
+                raise _Refused("args may hold texts, numbers, true and false only")
+        if "expires" in request:
+            self._check_expiry(request["expires"])
+        if ident in self._ids:
+            raise _Refused("id was used before: repeated commands are not obeyed")
+        if len(self._ids) >= 16:
+            self._ids.pop(0)
+        self._ids.append(ident)
+
+    def _check_expiry(self, expires):
+        if isinstance(expires, bool) or not isinstance(expires, (int, float)):
+            raise _Refused("expires must be a number: seconds since 1970")
+        now = self._app.clock.wall()
+        if not now:
+            raise _Refused("the clock is not set, so expires cannot be checked; leave it out")
+        late = now - expires
+        if late > 0:
+            raise _Refused("expired %d s ago" % late)
+
+    def _check_rate(self):
+        now = ticks_ms()
+        more = ticks_diff(now, self._t_tokens) // _REFILL_MS
+        if more > 0:
+            self._tokens = min(_BURST, self._tokens + more)
+            self._t_tokens = now
+        if not self._tokens:
+            raise _Refused(
+                "too many commands (%d at once, then %d a second)" % (_BURST, 1000 // _REFILL_MS)
+            )
+        self._tokens -= 1
+
+
+def _decode(payload):
+    """The JSON object in a command, or _Refused."""
+    try:
+        request = json.loads(payload)
+    except ValueError:
+        request = None
+    if not isinstance(request, dict):
+        raise _Refused('not a JSON object; expected {"id": "1", "cmd": "status", "args": []}')
+    return request
+
+
+def _usable_id(request):
+    """The id to answer with; None when there is none that could be told again."""
+    ident = request.get("id") if request else None
+    if isinstance(ident, bool) or not isinstance(ident, (int, str)):
+        return None
+    return ident if 0 < len(str(ident)) <= _MAX_ID else None
+
+
+def _text(arg):
+    """An argument as the console would read it."""
+    if isinstance(arg, bool):
+        return "on" if arg else "off"
+    return str(arg)
+
+
+def _get(settings, name):
+    """A setting that this version may not have."""
+    try:
+        return settings.get(name)
+    except Exception:
+        return None
+
+
+def _read_file(path):
+    if not path:
+        return None
+    with open(path, "rb") as stream:
+        return stream.read()

@@ -1,0 +1,275 @@
+"""Results of commands as lines for people: aligned tables, a status that fits 80 x 24.
+
+Role: formatting only; every function yields lines, so that no long text is built in RAM.
+Called by: the outer lane (console task).
+"""
+
+from micropython import const
+
+from firmware import events
+from firmware.storage import journal
+
+_BAR = const(10)
+_COLUMNS = const(77)  # 80, less the indent of an answer and the last one
+
+
+def bar(percent, width: int = _BAR) -> str:
+    """`[####......]`; a full bar that is passed ends in `!`."""
+    if percent is None:
+        return "[" + " " * width + "]"
+    filled = int(percent * width / 100 + 0.5)
+    if filled > width:
+        return "[" + "#" * width + "!"
+    return "[" + "#" * filled + "." * (width - filled) + "]"
+
+
+def clock(uptime_s: int, ms: int = -1) -> str:
+    """`h:mm:ss`, with `.mmm` when ms is given."""
+    text = "%d:%02d:%02d" % (uptime_s // 3600, uptime_s // 60 % 60, uptime_s % 60)
+    return text if ms < 0 else "%s.%03d" % (text, ms)
+
+
+def _number(value, decimals=1):
+    return "-" if value is None else "%.*f" % (decimals, value)
+
+
+def _word(value):
+    if value is None or value == "":
+        return "-"
+    if value is True:
+        return "yes"
+    if value is False:
+        return "no"
+    if isinstance(value, dict):
+        return " ".join("%s=%s" % (key, _word(value[key])) for key in value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(_word(part) for part in value) or "-"
+    return str(value)
+
+
+def event(app, record) -> str:
+    """`<seq> <h:mm:ss.mmm> <outlet|-> <kind> <reason> <value|->` of a journal record."""
+    kind = record[journal.KIND]
+    reason = record[journal.REASON]
+    outlet = record[journal.OUTLET]
+    outlets = app.board.outlets
+    value = "-"
+    if kind == events.SETTING and reason == events.COMMAND:
+        value = app.settings.name_at(record[journal.VALUE]) or "all"
+    else:
+        meaning = events.value_meaning(kind, reason)
+        if meaning is not None:
+            value = _number(record[journal.VALUE] / meaning[1], meaning[3])
+            if meaning[2]:
+                value += " " + meaning[2]
+    return "%d %s %s %s %s %s" % (
+        record[journal.SEQ],
+        clock(record[journal.UPTIME_S], record[journal.MS]),
+        outlets[outlet].name if 0 <= outlet < len(outlets) else "-",
+        events.name(events.KINDS, kind),
+        events.name(events.REASONS, reason),
+        value,
+    )
+
+
+def _state_word(row):
+    return (
+        row["state"]
+        if row.get("reason") in (None, "", "none")
+        else "%s: %s"
+        % (
+            row["state"],
+            row["reason"],
+        )
+    )
+
+
+def status(app, state):
+    """The status screen: 80 columns, 11 lines and one for each outlet."""
+    supply = state["supply"]
+    first = "%s (%s)   firmware %s   mode %s   up %s   %s C"
+    yield (
+        first
+        % (
+            state["device"],
+            app.board.name,
+            state["version"],
+            state["mode"],
+            clock(int(state["uptime_s"])),
+            _number(state["temperature_c"]),
+        )
+    )[:_COLUMNS]
+    yield "supply %s V  %s Hz   L1 %s V   L2 %s V   contactor %s" % (
+        _number(supply["voltage_v"]),
+        _number(supply["frequency_hz"], 2),
+        _number(supply.get("l1_v")),
+        _number(supply.get("l2_v")),
+        _word(state.get("contactor")),
+    )
+    yield ""
+    yield "%-8s %-18s %6s %6s  %-18s %5s %9s" % (
+        "outlet",
+        "state",
+        "A",
+        "W",
+        "of limit",
+        "heat",
+        "kWh",
+    )
+    for name in state["outlets"]:
+        row = state["outlets"][name]
+        percent = row["load_percent"]
+        yield "%-8s %-18s %6s %6s  %s %4s%% %4s%% %9s" % (
+            name[:8],
+            _state_word(row)[:18],
+            _number(row["current_a"]),
+            _number(row["power_w"], 0),
+            bar(percent),
+            _number(percent, 0),
+            _number(row["heat_percent"], 0),
+            _number(row["energy_kwh"], 3),
+        )
+    yield ""
+    for name in state["legs"]:
+        row = state["legs"][name]
+        yield _total("leg " + name, row["current_a"], row["limit_a"], "A", 1)
+    total = state["total"]
+    yield _total("total", total["power_w"], total["limit_w"], "W", 0)
+    yield ("link     " + _word(state["link"]))[:_COLUMNS]
+    last = app.journal.get(state["last_event"]) if state["last_event"] else None
+    yield ("last     " + (event(app, last) if last else "no event yet"))[:_COLUMNS]
+
+
+def _total(name, value, limit, unit, decimals):
+    percent = None
+    if value is not None and limit:
+        percent = value * 100 / limit
+    return "%-8s %-18s %6s %-6s  %s %4s%%" % (
+        name,
+        "of %s %s" % (_number(limit, 0), unit),
+        _number(value, decimals),
+        unit,
+        bar(percent),
+        _number(percent, 0),
+    )
+
+
+def _outlets(app, result):
+    yield "%-8s %-18s %7s %4s  %s" % ("outlet", "state", "limit", "prio", "name")
+    for name in result["outlets"]:
+        row = result["outlets"][name]
+        yield "%-8s %-18s %5s A %4d  %s" % (
+            name,
+            _state_word(row),
+            _number(row["limit_a"], 1),
+            row["priority"],
+            app.settings.get(name + ".name"),
+        )
+
+
+def _events(app, result):
+    if not result["events"]:
+        yield "no such event"
+        return
+    yield "%-6s %-14s %-8s %-9s %-12s %-10s %s" % (
+        "seq",
+        "uptime",
+        "outlet",
+        "kind",
+        "reason",
+        "value",
+        "source",
+    )
+    for row in result["events"]:
+        record = app.journal.get(row["seq"])
+        if record is None:  # dropped meanwhile
+            continue
+        words = event(app, record).split(" ", 5)
+        boot = journal.when_boot(record)
+        yield "%-6s %-14s %-8s %-9s %-12s %-10s %s%s" % (
+            words[0],
+            words[1],
+            words[2],
+            words[3],
+            words[4],
+            words[5],
+            events.name(events.SOURCES, record[journal.SOURCE]),
+            " (boot %d)" % boot if boot else "",
+        )
+
+
+def _energy(app, result):
+    for name in result["energy_kwh"]:
+        yield "%-8s %12s kWh" % (name, _number(result["energy_kwh"][name], 3))
+    yield "%-8s %12s kWh" % ("total", _number(result["total_kwh"], 3))
+
+
+def _get(app, result):
+    settings = app.settings
+    unsaved = result["unsaved"]
+    for name in result["settings"]:
+        mark = "*" if name in unsaved else " "
+        yield "%s%-20s %s" % (mark, name, settings.text(name) or '""')
+    if len(result["settings"]) == 1:
+        yield " %s%s" % (result["help"], " (after a reboot)" if result["needs_reboot"] else "")
+        yield " allowed: %s; default: %s" % (result["allowed"], _word(result["default"]))
+    elif unsaved:
+        yield "* not saved yet"
+
+
+def _help(app, result):
+    for row in result["commands"]:
+        yield "%-38s %s" % (row["usage"], row["help"])
+
+
+def _selftest(app, result):
+    for row in result["tests"]:
+        yield "%-4s %-20s %s" % ("ok" if row["ok"] else "FAIL", row["name"], row["text"])
+
+
+_SCREENS = {
+    "status": status,
+    "outlets": _outlets,
+    "events": _events,
+    "energy": _energy,
+    "get": _get,
+    "help": _help,
+    "selftest": _selftest,
+}
+
+
+def summary(name: str, result: dict) -> str:
+    """What follows `ok` on the first line, or "" when a table follows."""
+    if name == "set":
+        text = "%s = %s" % (result["name"], result["text"])
+        return text + (" (after save and reboot)" if result["needs_reboot"] else "")
+    if name == "save":
+        return "saved " + (_word(result["saved"]) if result["saved"] else "(nothing changed)")
+    if name in ("on", "off", "reset"):
+        return _word(result["done"]) if result["done"] else "nothing to do"
+    if name == "defaults":
+        return "%d settings changed, not saved yet" % len(result["unsaved"])
+    return ""
+
+
+def lines(app, name: str, result: dict):
+    """Generator of the lines after `ok`."""
+    if summary(name, result):
+        return
+    screen = _SCREENS.get(name)
+    if screen is not None:
+        for line in screen(app, result):
+            yield line
+        return
+    for key in result:
+        value = result[key]
+        if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
+            yield key + ":"
+            for row in value:
+                yield "  " + _word(row)
+        elif isinstance(value, dict):
+            yield key + ":"
+            for part in value:
+                yield "  %-16s %s" % (part, _word(value[part]))
+        else:
+            yield "%-16s %s" % (key, _word(value))

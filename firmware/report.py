@@ -1,0 +1,142 @@
+# Snapshot and events as plain dicts in SI units, the same for console and MQTT.
+# Called by the outer lane only: floats and dicts allocate.
+
+from collections import OrderedDict
+
+from firmware import events
+from firmware.protection import outlet as o
+from firmware.sensing import ntc
+
+
+def _r(value: float, digits: int):
+    """Rounded, and 0.0 instead of -0.0."""
+    return round(value, digits) + 0.0
+
+
+def outlet(app, index: int) -> dict:
+    """One outlet: readings over the last ten cycles, state, limits."""
+    controller = app.controller
+    meter = controller.meter
+    oc = controller.outlets[index]
+    energised = o.energised(oc.state)
+    amps = oc.meter.rms() / 1000
+    watts = meter.watts(index)
+    volts = meter.supply_mv(oc.outlet.volts) / 1000
+    if not energised and not oc.fault_now:
+        # The relay is open and no current was found: what is left is the converter's noise.
+        amps = watts = 0.0
+    apparent = volts * amps
+    factor = watts / apparent if apparent > 1 else 0.0
+    if not energised:
+        volts = 0.0
+    return {
+        "state": o.STATES[oc.state],
+        "reason": events.name(events.REASONS, oc.reason),
+        "on": energised,
+        "current_a": _r(amps, 3),
+        "voltage_v": _r(volts, 1),
+        "power_w": _r(watts, 1),
+        "apparent_va": _r(apparent, 1),
+        "power_factor": _r(max(-1.0, min(1.0, factor)), 3),
+        "energy_kwh": _r(meter.energy[index].total_kwh(), 4),
+        "frequency_hz": _r(meter.hertz(), 3),
+        "limit_a": oc.limit_ma / 1000,
+        "load_percent": _r(amps * 100000 / oc.limit_ma, 1),
+        "heat_percent": _r(oc.thermal.permille() / 10, 1),
+        "priority": controller.priorities[index],
+        "trips": oc.trips,
+    }
+
+
+def supply(app) -> dict:
+    """Voltages, frequency."""
+    meter = app.controller.meter
+    one = meter.supply_mv(0) / 1000
+    two = meter.supply_mv(1) / 1000
+    return {
+        "voltage_v": _r(meter.supply_mv(2) / 1000, 1),
+        "frequency_hz": _r(meter.hertz(), 3),
+        "l1_v": _r(one, 1),
+        "l2_v": _r(two, 1),
+    }
+
+
+def temperature(app):
+    """Degrees Celsius of the board's NTC, or None."""
+    board = app.board
+    index = board.aux("temperature")
+    if index < 0:
+        return None
+    m = app.controller.meter.channels[index]
+    mid = (m.low + m.high) // 2
+    celsius = ntc.celsius(mid)
+    return None if celsius is None else _r(celsius, 1)
+
+
+def state(app) -> dict:
+    """Everything that a screen or a state message shows."""
+    controller = app.controller
+    board = app.board
+    dispatch = controller.dispatch
+    outlets = OrderedDict()  # the board's order, on screens too
+    watts = 0.0
+    leg_a = [0.0] * len(board.legs)
+    for item in board.outlets:
+        row = outlet(app, item.index)
+        outlets[item.name] = row
+        watts += row["power_w"]
+        for leg in item.legs:
+            leg_a[leg] += row["current_a"]
+    legs = OrderedDict()
+    for leg, name in enumerate(board.legs):
+        legs[name] = {
+            "current_a": _r(leg_a[leg], 2),
+            "limit_a": dispatch.legs[leg].limit / 1000,
+        }
+    return {
+        "device": app.device_id,
+        "version": app.version,
+        "uptime_s": app.clock.uptime_s(),
+        "mode": "outlets",
+        "starting": controller.starting > 0,
+        "contactor": "blocked"
+        if controller.contactor_blocked
+        else ("closed" if controller.fast.contactor_closed else "open"),
+        "supply": supply(app),
+        "total": {"power_w": _r(watts, 1), "limit_w": dispatch.total.limit},
+        "legs": legs,
+        "temperature_c": temperature(app),
+        "outlets": outlets,
+        "link": link(app),
+        "last_event": app.journal.last_seq,
+    }
+
+
+def link(app) -> dict:
+    """State of Wi-Fi and broker, in a word each."""
+    wifi = "none" if app.network is None else app.network.status()["state"]
+    client = None if app.mqtt is None else app.mqtt.client
+    mqtt = "off" if client is None else ("up" if client.connected else "down")
+    return {"wifi": wifi, "mqtt": mqtt}
+
+
+def event(app, record) -> dict:
+    """A journal record in words."""
+    seq, kind, index, reason, value, source, uptime_s, ms, when = record
+    result = {
+        "seq": seq,
+        "uptime_s": uptime_s + ms / 1000,
+        "outlet": app.board.outlets[index].name if 0 <= index < len(app.board.outlets) else None,
+        "event": events.name(events.KINDS, kind),
+        "reason": events.name(events.REASONS, reason),
+        "source": events.name(events.SOURCES, source),
+    }
+    meaning = events.value_meaning(kind, reason)
+    if meaning is not None:
+        field, divisor, unit, decimals = meaning
+        result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
+    if kind == events.SETTING and reason == events.COMMAND:
+        result["setting"] = app.settings.name_at(value)
+    if when:
+        result["epoch" if when >= 0x1000000 else "boot"] = when
+    return result

@@ -1,0 +1,247 @@
+# The fast lane's arithmetic in plain Python: one call is one scan of all channels.
+# This file is the definition; kernel_viper.py says the same in machine code, and a differential
+# test holds the two equal bit for bit. Runs where there is no native emitter, and on CPython.
+#
+# Everything lives in arrays handed in by attach(): nothing here allocates.
+#   st    array('i'): header (constants below), then CH_WORDS words per channel
+#   ring  array('i'): SLOTS finished windows, SLOT_HEAD + 5 words per channel each
+#   wave  array('H'): the last scans as raw codes, WAVE_SCANS x channels
+#   codes array('i'): this scan's converter codes (0 to 4095), filled by the sampler
+#
+# Bounds: |x| <= 4095, at most 64 scans a window, so every sum stays below 2**30, the limit of a
+# small int on the RP2040.
+
+from micropython import const
+
+# header of st
+N_CH = const(0)  # channels
+SCANS = const(1)  # scans since start, modulo 2**30
+N = const(2)  # scans in the open window
+N_LIMIT = const(3)  # the open window closes at this many scans at the latest
+N_MIN = const(4)  # a zero crossing counts from this many scans on
+N_MAX = const(5)  # N_LIMIT while locked to the zero crossing
+N_FREE = const(6)  # N_LIMIT while there is no crossing: one nominal cycle
+V_PREV = const(7)  # voltage of the previous scan, counts
+ARMED = const(8)  # the voltage has been below -HYST since the last crossing
+HYST = const(9)
+LEASE = const(10)  # scans left until every relay opens; renewed by the control lane
+LEASE_TRIPPED = const(11)
+PEAK_TRIPS = const(12)  # outlet bits, set here, cleared by the control lane
+SHORT_TRIPS = const(13)
+OPENED = const(14)  # outlet bits opened by this lane: for samplers without relay registers
+HEAD = const(15)  # ring: next slot to write
+TAIL = const(16)  # ring: next slot to read
+SLOTS = const(17)
+MERGED = const(18)  # windows merged because the reader was late
+LOST = const(19)  # windows lost because even merging was full
+WAVE_POS = const(20)  # next scan to write in wave
+WAVE_SCANS = const(21)
+WAVE_HOLD = const(22)  # -1 running, 0 frozen, else scans until frozen
+WAVE_POST = const(23)  # scans kept after a trip
+V1 = const(24)  # this scan's voltages, counts: L1, L2, L1-L2
+V2 = const(25)
+V12 = const(26)
+N_VOLT = const(27)
+PEAK_SCANS = const(28)  # consecutive scans above the peak limit that trip
+ALL_MASK = const(29)  # relay register mask of all outlets
+TRIP_SCAN = const(30)  # SCANS at the last trip of this lane
+ALL_BITS = const(31)
+HEAD_WORDS = const(32)
+
+# words per channel
+C_SUM = const(0)
+C_SQ = const(1)  # sum of squares
+C_VX = const(2)  # sum of voltage x this
+C_MIN = const(3)  # smallest and largest raw code of the window
+C_MAX = const(4)
+C_ZERO = const(5)
+C_PEAK = const(6)  # peak limit, counts
+C_OVER = const(7)  # consecutive scans above it
+C_VSEL = const(8)  # 0, 1, 2: V1, V2, V12
+C_BIT = const(9)  # outlet bit, 0 for channels that protect nothing
+C_MASK = const(10)  # relay register mask
+C_MUX = const(11)  # multiplexer address as register mask
+C_SHORT = const(12)  # short-time limit, mean square in counts^2
+C_SHORT_N = const(13)  # scans above it so far
+C_SHORT_MAX = const(14)  # scans that trip
+C_CODE = const(15)  # last raw code
+CH_WORDS = const(16)
+
+# a finished window in ring
+W_N = const(0)  # scans
+W_PERIODS = const(1)  # windows merged into this one; C_SQ and C_VX are then shifted right by 6
+W_LOCKED = const(2)  # closed by a zero crossing
+W_BEFORE = const(3)  # voltage before and after the crossing that closed it, counts
+W_AFTER = const(4)
+W_SCAN = const(5)  # SCANS at its end
+SLOT_HEAD = const(6)
+MERGE_SHIFT = const(6)
+_MERGE_MAX = const(340)
+
+_st = None
+_ring = None
+_wave = None
+_codes = None
+
+
+def attach(st, ring, wave, codes):
+    """Use these arrays from now on (one chip, one sampler)."""
+    global _st, _ring, _wave, _codes
+    _st, _ring, _wave, _codes = st, ring, wave, codes
+
+
+def scan(_timer=None):
+    """Account for the scan whose codes stand in `codes`; may open relays (see OPENED)."""
+    st = _st
+    codes = _codes
+    wave = _wave
+    st[SCANS] = (st[SCANS] + 1) & 0x3FFFFFFF
+    if st[LEASE] > 0:
+        st[LEASE] -= 1
+    else:
+        st[LEASE_TRIPPED] = 1
+        st[OPENED] |= st[ALL_BITS]
+    hold = st[WAVE_HOLD]
+    at = -1
+    n_ch = st[N_CH]
+    if hold:
+        at = st[WAVE_POS]
+        nxt = at + 1
+        st[WAVE_POS] = 0 if nxt >= st[WAVE_SCANS] else nxt
+        at *= n_ch
+        if hold > 0:
+            st[WAVE_HOLD] = hold - 1
+    # voltages first: the window closes before this scan is added
+    v1 = codes[0] - st[HEAD_WORDS + C_ZERO]
+    if st[N_VOLT] > 1:
+        v2 = codes[1] - st[HEAD_WORDS + CH_WORDS + C_ZERO]
+    else:
+        v2 = -v1
+    v12 = v1 - v2
+    if v12 > 4095:
+        v12 = 4095
+    elif v12 < -4095:
+        v12 = -4095
+    st[V1] = v1
+    st[V2] = v2
+    st[V12] = v12
+    n = st[N]
+    if v1 < -st[HYST]:
+        st[ARMED] = 1
+    if v1 >= 0 and st[ARMED] and n >= st[N_MIN]:
+        st[ARMED] = 0
+        _close(st, 1, v1)
+        n = 0
+    elif n >= st[N_LIMIT]:
+        _close(st, 0, v1)
+        n = 0
+    st[V_PREV] = v1
+    st[N] = n + 1
+    c = HEAD_WORDS
+    for i in range(n_ch):
+        code = codes[i]
+        x = code - st[c + C_ZERO]
+        st[c + C_CODE] = code
+        if code < st[c + C_MIN]:
+            st[c + C_MIN] = code
+        if code > st[c + C_MAX]:
+            st[c + C_MAX] = code
+        st[c + C_SUM] += x
+        st[c + C_SQ] += x * x
+        st[c + C_VX] += st[V1 + st[c + C_VSEL]] * x
+        if at >= 0:
+            wave[at + i] = code
+        limit = st[c + C_PEAK]
+        if x > limit or x < -limit:
+            over = st[c + C_OVER] + 1
+            st[c + C_OVER] = over
+            if over >= st[PEAK_SCANS] and st[c + C_BIT]:
+                st[OPENED] |= st[c + C_BIT]
+                if not st[PEAK_TRIPS] & st[c + C_BIT]:
+                    st[PEAK_TRIPS] |= st[c + C_BIT]
+                    st[TRIP_SCAN] = st[SCANS]
+                    if st[WAVE_HOLD] < 0:
+                        st[WAVE_HOLD] = st[WAVE_POST]
+        else:
+            st[c + C_OVER] = 0
+        c += CH_WORDS
+
+
+def _close(st, locked, v1):
+    """End the open window: short-time stage, hand the sums to the ring, start afresh."""
+    ring = _ring
+    n = st[N]
+    n_ch = st[N_CH]
+    slots = st[SLOTS]
+    words = SLOT_HEAD + 5 * n_ch
+    st[N_LIMIT] = st[N_MAX] if locked else st[N_FREE]
+    head = st[HEAD]
+    nxt = head + 1
+    if nxt >= slots:
+        nxt = 0
+    merge = nxt == st[TAIL]
+    if merge:
+        head -= 1
+        if head < 0:
+            head = slots - 1
+    r = head * words
+    add = 1
+    if merge:
+        st[MERGED] += 1
+        if ring[r + W_PERIODS] >= _MERGE_MAX:
+            st[LOST] += 1
+            add = 0
+        else:
+            shift = MERGE_SHIFT if ring[r + W_PERIODS] == 1 else 0
+            ring[r + W_PERIODS] += 1
+            ring[r + W_N] += n
+            ring[r + W_SCAN] = st[SCANS]
+    else:
+        ring[r + W_N] = n
+        ring[r + W_PERIODS] = 1
+        ring[r + W_LOCKED] = locked
+        ring[r + W_BEFORE] = st[V_PREV]
+        ring[r + W_AFTER] = v1
+        ring[r + W_SCAN] = st[SCANS]
+    r += SLOT_HEAD
+    c = HEAD_WORDS
+    for _ in range(n_ch):
+        sq = st[c + C_SQ]
+        bit = st[c + C_BIT]
+        if bit:
+            if sq > st[c + C_SHORT] * n:
+                total = st[c + C_SHORT_N] + n
+                st[c + C_SHORT_N] = total
+                if total >= st[c + C_SHORT_MAX]:
+                    st[OPENED] |= bit
+                    if not st[SHORT_TRIPS] & bit:
+                        st[SHORT_TRIPS] |= bit
+                        st[TRIP_SCAN] = st[SCANS]
+                        if st[WAVE_HOLD] < 0:
+                            st[WAVE_HOLD] = st[WAVE_POST]
+            else:
+                st[c + C_SHORT_N] = 0
+        if merge:
+            if add:
+                ring[r] += st[c + C_SUM]
+                ring[r + 1] = (ring[r + 1] >> shift) + (sq >> MERGE_SHIFT)
+                ring[r + 2] = (ring[r + 2] >> shift) + (st[c + C_VX] >> MERGE_SHIFT)
+                if st[c + C_MIN] < ring[r + 3]:
+                    ring[r + 3] = st[c + C_MIN]
+                if st[c + C_MAX] > ring[r + 4]:
+                    ring[r + 4] = st[c + C_MAX]
+        else:
+            ring[r] = st[c + C_SUM]
+            ring[r + 1] = sq
+            ring[r + 2] = st[c + C_VX]
+            ring[r + 3] = st[c + C_MIN]
+            ring[r + 4] = st[c + C_MAX]
+        st[c + C_SUM] = 0
+        st[c + C_SQ] = 0
+        st[c + C_VX] = 0
+        st[c + C_MIN] = 4095
+        st[c + C_MAX] = 0
+        r += 5
+        c += CH_WORDS
+    if not merge:
+        st[HEAD] = nxt  # last: the reader must never see a half-written slot

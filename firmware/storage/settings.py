@@ -1,0 +1,476 @@
+"""Settings: one schema that drives validation, console, MQTT and the docs.
+
+Role: what the owner can choose, with the allowed range of each choice.
+Called by: boot (load), outer lane (get, set, save). Lanes 1 and 2 never look here: the
+controller copies what it needs when a hook says that a name changed.
+
+Only values that differ from their default are stored, in RAM and on flash. Entries that begin
+with `<outlet>.` exist once for each outlet of the board and are expanded by name.
+"""
+
+import json
+
+from micropython import const
+
+from firmware.storage import files
+
+FILE = "settings.json"
+
+# -- types ----------------------------------------------------------------------------------
+BOOL = const(0)
+INT = const(1)
+NUMBER = const(2)  # stored as int when whole, else as float with three decimals
+TEXT = const(3)  # min and max are lengths in bytes
+IDENT = const(4)  # text of letters, digits, - and _ (part of MQTT topics)
+CHOICE = const(5)  # min is the tuple of what may be chosen
+
+TYPES = ("bool", "int", "number", "text", "identifier", "choice")
+
+# -- flags ----------------------------------------------------------------------------------
+REBOOT = const(1)  # takes effect at the next start
+SECRET = const(2)  # never printed, never exported
+
+# -- positions in an entry ------------------------------------------------------------------
+NAME = const(0)
+TYPE = const(1)
+UNIT = const(2)
+MIN = const(3)
+MAX = const(4)
+DEFAULT = const(5)
+HELP = const(6)
+FLAGS = const(7)
+
+# (name, type, unit, min, max, default, help, flags); "@x" is taken from the board, see _bound().
+SCHEMA = (
+    ("device.id", IDENT, "", 0, 24, "", "name on MQTT; empty: from the chip's serial number", 1),
+    ("device.name", TEXT, "", 0, 32, "Tailgate", "name for people", 0),
+    ("wifi.ssid", TEXT, "", 0, 32, "", "network to join; empty: no Wi-Fi", 1),
+    ("wifi.password", TEXT, "", 0, 63, "", "password of that network", 3),
+    ("wifi.country", IDENT, "", 0, 2, "", "two letters, sets the radio's channels", 1),
+    ("mqtt.host", TEXT, "", 0, 64, "", "broker's name or address; empty: no MQTT", 1),
+    ("mqtt.port", INT, "", 1, 65535, 1883, "broker's port (8883 with TLS)", 1),
+    ("mqtt.user", TEXT, "", 0, 64, "", "user name at the broker", 1),
+    ("mqtt.password", TEXT, "", 0, 128, "", "password at the broker", 3),
+    ("mqtt.tls", BOOL, "", None, None, False, "encrypt the connection to the broker", 1),
+    ("mqtt.ca_file", TEXT, "", 0, 64, "", "file with the certificate (DER) to trust", 1),
+    ("mqtt.discovery", BOOL, "", None, None, True, "announce to Home Assistant", 1),
+    ("mqtt.interval_s", NUMBER, "s", 0.5, 60, 1, "time between two state messages", 0),
+    (
+        "mqtt.allow",
+        CHOICE,
+        "",
+        ("read", "outlets", "all"),
+        None,
+        "outlets",
+        "what MQTT may do: look, switch outlets, or change settings too",
+        0,
+    ),
+    ("supply.nominal_v", NUMBER, "V", 100, 127, 120, "nominal voltage of a leg to neutral", 0),
+    ("supply.hz", CHOICE, "Hz", (0, 50, 60), None, 0, "mains frequency; auto: measured", 0),
+    ("total.limit_w", INT, "W", 100, "@total_w", "@total_w", "limit of all outlets together", 0),
+    ("leg.limit_a", NUMBER, "A", 1, "@leg_a", "@leg_a", "limit of each leg", 0),
+    ("shed.restore_s", INT, "s", 10, 3600, 60, "headroom must last this long to restore", 0),
+    ("shed.min_off_s", INT, "s", 0, 1800, 180, "shortest time off (compressors need it)", 0),
+    ("shed.margin_w", INT, "W", 0, 2000, 200, "headroom wanted beyond the last demand", 0),
+    ("events.verbose", BOOL, "", None, None, True, "show links, settings and stalls too", 0),
+    (
+        "console.echo",
+        CHOICE,
+        "",
+        ("auto", "on", "off"),
+        None,
+        "auto",
+        "echo typed keys; auto: only when keys come singly",
+        0,
+    ),
+)
+
+OUTLET_SCHEMA = (
+    ("name", TEXT, "", 0, 24, "", "name for people; empty: the outlet's own", 0),
+    ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "continuous current limit", 0),
+    (
+        "trip_class",
+        CHOICE,
+        "",
+        ("fast", "standard", "slow", "motor"),
+        None,
+        "standard",
+        "how long an overload may last",
+        0,
+    ),
+    ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "peak limit: this x rating x sqrt 2", 0),
+    ("priority", INT, "", 1, 9, "@priority", "1 is kept longest, 9 is shed first", 0),
+    (
+        "after_boot",
+        CHOICE,
+        "",
+        ("off", "last", "on"),
+        None,
+        "off",
+        "state after a restart; a trip always stays off",
+        0,
+    ),
+)
+
+_PEAK_DEFAULT_X10 = const(80)
+_PEAK_MAX_X10 = const(120)
+
+_TRUE = ("on", "true", "yes", "1")
+_FALSE = ("off", "false", "no", "0")
+
+
+class SettingError(Exception):
+    """A setting was refused; the text names it, what was wrong and what is allowed."""
+
+
+def _plain(number):
+    """20.0 as 20, and three decimals at most, so that files and screens stay readable."""
+    number = round(number, 3)
+    return int(number) if number == int(number) else number
+
+
+def _number(text, kind):
+    value = float(text)
+    if value != value or abs(value) > 1e9:
+        raise ValueError
+    if kind == INT and value != int(value):
+        raise ValueError
+    return int(value) if kind == INT else _plain(value)
+
+
+def _is_printable(text):
+    for char in text:
+        if ord(char) < 32 or ord(char) == 127:
+            return False
+    return True
+
+
+def _is_ident(text):
+    for char in text:
+        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "-_"):
+            return False
+    return True
+
+
+def allowed_text(entry):
+    """What an entry accepts, in words: "1 to 20 A", "fast, standard, slow or motor"."""
+    kind = entry[TYPE]
+    if kind == BOOL:
+        return "on or off"
+    if kind == CHOICE:
+        words = ["auto" if choice == 0 else str(choice) for choice in entry[MIN]]
+        return ", ".join(words[:-1]) + " or " + words[-1]
+    if kind == INT or kind == NUMBER:
+        unit = " " + entry[UNIT] if entry[UNIT] else ""
+        what = "whole numbers from " if kind == INT else ""
+        return "%s%s to %s%s" % (what, entry[MIN], entry[MAX], unit)
+    what = "letters, digits, - and _" if kind == IDENT else "text"
+    return "%s of %d to %d bytes" % (what, entry[MIN], entry[MAX])
+
+
+def check(entry, value):
+    """The value that `entry` stores for a value or a text; SettingError when it does not fit."""
+    kind = entry[TYPE]
+    try:
+        if kind == BOOL:
+            if isinstance(value, str):
+                word = value.strip().lower()
+                if word in _TRUE:
+                    return True
+                if word in _FALSE:
+                    return False
+                raise ValueError
+            if value is True or value is False or value == 0 or value == 1:
+                return bool(value)
+            raise ValueError
+        if kind == CHOICE:
+            word = str(value).strip().lower()
+            for choice in entry[MIN]:
+                if word == str(choice) or (choice == 0 and word == "auto"):
+                    return choice
+            raise ValueError
+        if kind == INT or kind == NUMBER:
+            if isinstance(value, bool):
+                raise ValueError
+            if isinstance(value, str):
+                value = value.strip()
+                unit = entry[UNIT]
+                if unit and value.lower().endswith(unit.lower()):
+                    value = value[: -len(unit)].strip()
+            value = _number(value, kind)
+            if not entry[MIN] <= value <= entry[MAX]:
+                raise ValueError
+            return value
+        if not isinstance(value, str):
+            raise ValueError
+        if not entry[MIN] <= len(value.encode()) <= entry[MAX] or not _is_printable(value):
+            raise ValueError
+        if kind == IDENT and not _is_ident(value):
+            raise ValueError
+        return value
+    except (ValueError, TypeError, OverflowError, UnicodeError):
+        shown = "that value" if entry[FLAGS] & SECRET else "'%s'" % (value,)
+        if len(shown) > 40:
+            shown = shown[:36] + "...'"
+        raise SettingError(
+            "%s: %s is not allowed (allowed: %s)" % (entry[NAME], shown, allowed_text(entry))
+        )
+
+
+class Settings:
+    """The board's settings. `load_report` is "" or says what was wrong with the stored file."""
+
+    schema = SCHEMA
+    outlet_schema = OUTLET_SCHEMA
+
+    def __init__(self, board, folder: str = "data"):
+        self._board = board
+        self._path = files.join(folder, FILE)
+        self._folder = folder
+        self._values = {}  # name -> value, only where it differs from the default
+        self._saved = {}  # the same as last loaded or saved
+        self._unknown = {}  # keys of a newer version: kept, and written back
+        self._hooks = []
+        self._reboot = []
+        self.load_report = ""
+
+    # -- the schema ---------------------------------------------------------------------
+
+    def names(self):
+        """Generator of all names, in the schema's order."""
+        for row in SCHEMA:
+            yield row[NAME]
+        for outlet in self._board.outlets:
+            for row in OUTLET_SCHEMA:
+                yield outlet.name + "." + row[NAME]
+
+    def index(self, name: str) -> int:
+        """Position of a name (the value of a `setting` event), or -1."""
+        for i, known in enumerate(self.names()):
+            if known == name:
+                return i
+        return -1
+
+    def name_at(self, index: int) -> str:
+        """The name at a position, or "" when there is none."""
+        for i, known in enumerate(self.names()):
+            if i == index:
+                return known
+        return ""
+
+    def _find(self, name):
+        """(row, outlet or None), or (None, None)."""
+        for row in SCHEMA:
+            if row[NAME] == name:
+                return row, None
+        dot = name.find(".")
+        if dot > 0:
+            index = self._board.outlet_index(name[:dot])
+            if index >= 0:
+                for row in OUTLET_SCHEMA:
+                    if row[NAME] == name[dot + 1 :]:
+                        return row, self._board.outlets[index]
+        return None, None
+
+    def _bound(self, bound, outlet):
+        """A bound or default, with "@x" replaced by the board's figure."""
+        if not isinstance(bound, str) or bound[:1] != "@":
+            return bound
+        if bound == "@total_w":
+            return self._board.total_w
+        if bound == "@leg_a":
+            return _plain(self._board.leg_limit_ma / 1000)
+        if bound == "@rating_a":
+            return _plain(outlet.rating_ma / 1000)
+        if bound == "@priority":
+            return outlet.priority
+        # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.
+        full_scale = self._board.channels[outlet.channel].full_scale
+        reach_x10 = int(full_scale / outlet.rating_ma / 1.41421 * 9.8)
+        cap = _PEAK_DEFAULT_X10 if bound == "@peak_default" else _PEAK_MAX_X10
+        return _plain(min(cap, reach_x10) / 10)
+
+    def entry(self, name: str) -> tuple:
+        """(name, type, unit, min, max, default, help, flags) with the board's figures.
+
+        SettingError when there is no such setting."""
+        row, outlet = self._find(name)
+        if row is None:
+            raise SettingError(self._no_such(name))
+        return (
+            name,
+            row[TYPE],
+            row[UNIT],
+            self._bound(row[MIN], outlet),
+            self._bound(row[MAX], outlet),
+            self._bound(row[DEFAULT], outlet),
+            row[HELP],
+            row[FLAGS],
+        )
+
+    def _no_such(self, name):
+        dot = name.find(".")
+        group = name[: dot + 1] if dot > 0 else ""
+        found = [known for known in self.names() if group and known.startswith(group)]
+        if not found:
+            for known in self.names():
+                start = known[: known.find(".") + 1] + "*"
+                if start not in found:
+                    found.append(start)
+        shown = name if len(name) <= 32 else name[:32] + "..."
+        return "there is no setting '%s' (there are: %s)" % (shown, " ".join(found))
+
+    # -- values -------------------------------------------------------------------------
+
+    def get(self, name: str):
+        """The value in force; SettingError when there is no such setting."""
+        if name in self._values:
+            return self._values[name]
+        row, outlet = self._find(name)
+        if row is None:
+            raise SettingError(self._no_such(name))
+        return self._bound(row[DEFAULT], outlet)
+
+    def outlet(self, index: int, key: str):
+        """The value of `<outlet>.<key>` for the outlet at `index`."""
+        return self.get(self._board.outlets[index].name + "." + key)
+
+    def text(self, name: str) -> str:
+        """The value for people: with its unit, secrets only as set or not."""
+        entry = self.entry(name)
+        value = self.get(name)
+        if entry[FLAGS] & SECRET:
+            return "(set)" if value else "(not set)"
+        if entry[TYPE] == BOOL:
+            return "on" if value else "off"
+        if entry[TYPE] == CHOICE and value == 0:
+            return "auto"
+        if entry[UNIT]:
+            return "%s %s" % (value, entry[UNIT])
+        return str(value)
+
+    def set(self, name: str, value):
+        """Check a value (or its text) and put it in force; returns what is now stored.
+
+        SettingError names the setting, what was wrong and what is allowed."""
+        entry = self.entry(name)
+        value = check(entry, value)
+        self._put(entry, value)
+        return value
+
+    def _put(self, entry, value):
+        name = entry[NAME]
+        if value == self.get(name):
+            return
+        if value == entry[DEFAULT]:
+            self._values.pop(name)
+        else:
+            self._values[name] = value
+        if entry[FLAGS] & REBOOT and name not in self._reboot:
+            self._reboot.append(name)
+        for hook in self._hooks:
+            hook(name)
+
+    def on_change(self, callback):
+        """Have `callback(name)` called after a value changed (set, import_, defaults)."""
+        self._hooks.append(callback)
+
+    def changed(self) -> list:
+        """Names whose value is not saved yet."""
+        names = [n for n in self._values if self._values[n] != self._saved.get(n)]
+        names.extend(n for n in self._saved if n not in self._values)
+        return sorted(names)
+
+    def needs_reboot(self) -> list:
+        """Names that changed since the start and take effect at the next one."""
+        return list(self._reboot)
+
+    def defaults(self):
+        """Every value back to its default (in memory; `save` makes it last)."""
+        for name in list(self._values):
+            entry = self.entry(name)
+            self._put(entry, entry[DEFAULT])
+
+    def export(self) -> dict:
+        """All values by name, without the secrets."""
+        result = {}
+        for name in self.names():
+            row, _ = self._find(name)
+            if not row[FLAGS] & SECRET:
+                result[name] = self.get(name)
+        return result
+
+    def import_(self, values: dict) -> list:
+        """Put many values in force, all or none; names of a newer version are kept aside.
+
+        Returns the names kept aside; SettingError for the first value that does not fit."""
+        checked = []
+        unknown = {}
+        for name in values:
+            row = self._find(name)[0] if isinstance(name, str) else None
+            if row is None:
+                unknown[name] = values[name]
+            else:
+                entry = self.entry(name)
+                checked.append((entry, check(entry, values[name])))
+        for entry, value in checked:
+            self._put(entry, value)
+        self._unknown.update(unknown)
+        return sorted(unknown)
+
+    # -- flash --------------------------------------------------------------------------
+
+    def save(self) -> list:
+        """Make the values last; returns the names written anew. Raises files.StorageError."""
+        names = self.changed()
+        files.make_folder(self._folder)
+        stored = dict(self._unknown)
+        stored.update(self._values)
+        files.write(self._path, json.dumps(stored))
+        self._saved = dict(self._values)
+        return names
+
+    def load(self):
+        """Read what was saved; never raises. Damaged: previous version, then the defaults."""
+        self._values = {}
+        self._unknown = {}
+        data, _, note = files.read(self._path)
+        stored = {}
+        if data is not None:
+            try:
+                stored = json.loads(data)
+                if not isinstance(stored, dict):
+                    raise ValueError
+            except (ValueError, MemoryError):
+                # A good checksum over nonsense: written by hand or by another program.
+                stored = {}
+                note = "%s is not a table of settings; the defaults are used" % self._path
+        elif note:
+            note += "; the defaults are used"
+        refused = []
+        for name in stored:
+            if self._find(name)[0] is None:
+                self._unknown[name] = stored[name]
+                continue
+            entry = self.entry(name)
+            try:
+                value = check(entry, stored[name])
+                if value != entry[DEFAULT]:
+                    self._values[name] = value
+            except SettingError as error:
+                refused.append(str(error) + ", its default is used")
+        if refused:
+            note = "; ".join(([note] if note else []) + refused)
+        self._saved = dict(self._values)
+        self._reboot = []
+        self.load_report = note
+
+
+def write_file(path_or_folder: str, values: dict):
+    """For host tools: write a settings file that a board will read at its next start."""
+    path = path_or_folder
+    if not path.endswith(".json"):
+        if path:
+            files.make_folder(path)
+        path = files.join(path, FILE)
+    files.write(path, json.dumps(values))

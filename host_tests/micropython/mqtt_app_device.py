@@ -1,0 +1,69 @@
+# Runs firmware/interfaces/mqtt.py with a fake app on the real MicroPython unix port, steered by
+# test_mqtt_interface.py: JSON objects, one a line, in on stdin and out on stdout. argv[1]: JSON
+# with settings by name (`__` for the dot).
+
+import asyncio
+import gc
+import json
+import sys
+import time
+
+from firmware.interfaces.mqtt import Mqtt
+from host_tests.fakes.fake_app import FakeApp
+
+
+class Device:
+    def __init__(self, settings):
+        self.app = FakeApp(**settings)
+        gc.collect()
+        before = gc.mem_alloc()
+        self.mqtt = self.app.mqtt = Mqtt(self.app, self.app)
+        self.before = before
+        self.on = True
+
+    def say(self, **fields):
+        print(json.dumps(fields))
+
+    async def trips(self, count, pause_ms):
+        for i in range(count):
+            self.app.trip(i % 5)
+            await asyncio.sleep_ms(pause_ms)
+        self.say(trips_done=self.app.journal.last_seq)
+
+    def obey(self, order):
+        what = order.pop("do")
+        app = self.app
+        if what == "stats":
+            gc.collect()
+            self.say(stats=self.mqtt.status(), heap_client=gc.mem_alloc() - self.before)
+        elif what == "log":
+            self.say(log=[entry[:2] for entry in app.controller.log])
+        elif what == "clock":
+            app.clock.wall_s = order["wall_s"]
+        elif what == "set":
+            app.settings.set(order["name"], order["value"])
+            self.mqtt.announce()
+        elif what == "forget":
+            self.mqtt.forget()
+        elif what == "veto":
+            app.controller.veto = order["why"]
+        elif what == "stop":
+            self.mqtt.stop()
+            self.on = False
+        else:
+            self.task = asyncio.create_task(getattr(self, what)(**order))
+
+    async def run(self):
+        task = asyncio.create_task(self.mqtt.run())
+        stdin = asyncio.StreamReader(sys.stdin)
+        while self.on:
+            line = await stdin.readline()
+            if not line:
+                self.mqtt.stop()
+                break
+            self.obey(json.loads(line))
+        await task
+        self.say(stopped=time.ticks_ms())
+
+
+asyncio.run(Device(json.loads(sys.argv[1])).run())

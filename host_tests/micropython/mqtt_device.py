@@ -1,0 +1,128 @@
+# Runs lib/mqtt.py on the real MicroPython unix port, steered by test_mqtt_client.py: JSON objects,
+# one a line, in on stdin and out on stdout. argv[1]: JSON with the client's arguments.
+
+import asyncio
+import gc
+import json
+import sys
+import time
+
+gc.collect()
+_BARE = gc.mem_alloc()
+
+from lib import mqtt  # noqa: E402
+
+gc.collect()
+_IMPORTED = gc.mem_alloc()
+
+
+def say(**fields):
+    print(json.dumps(fields))
+
+
+class Device:
+    def __init__(self, options):
+        tls = options.pop("tls", None)
+        if tls:
+            blobs = []
+            for name in ("ca", "cert", "key"):
+                path = tls.get(name)
+                if path:
+                    with open(path, "rb") as f:
+                        blobs.append(f.read())
+                else:
+                    blobs.append(None)
+            options["tls"] = mqtt.tls_context(*blobs, verify=tls.get("verify", True))
+        self.fail_callback = options.pop("fail_callback", False)
+        self.quiet = options.pop("quiet", False)
+        options.setdefault("host", "127.0.0.1")
+        self.client = mqtt.Client(
+            on_message=self.message,
+            on_oversize=self.oversize,
+            on_connect=self.up,
+            on_ack=self.acked,
+            **options,
+        )
+        self.left = 0
+        self.worst_ms = 0
+        self.stopping = False
+
+    def message(self, topic, payload, retained, dup, qos):
+        if self.fail_callback:
+            raise ValueError("callback")
+        if not self.quiet:
+            text = payload.decode() if len(payload) < 200 else "%d bytes" % len(payload)
+            say(message=topic, payload=text, retained=bool(retained), dup=bool(dup), qos=qos)
+
+    def oversize(self, topic, length):
+        say(oversize=topic, length=length)
+
+    def up(self, present):
+        say(up=present)
+
+    def acked(self, pid):
+        if not self.quiet:
+            say(ack=pid)
+
+    async def events(self, count, pause_ms):
+        """Publish numbered events; one that is refused is offered again, as the journal would."""
+        for i in range(count):
+            while not self.client.publish("t/event", str(i), qos=1, event=True):
+                await asyncio.sleep_ms(5)
+            await asyncio.sleep_ms(pause_ms)
+        while self.client.events.count:
+            await asyncio.sleep_ms(10)
+        say(events_done=count)
+
+    async def parts(self, topic, count, size):
+        def make():
+            for i in range(count):
+                yield chr(97 + i % 26) * size
+
+        say(parts=await self.client.publish_parts(topic, make, True))
+
+    async def telemetry(self, count, size, pause_ms):
+        for i in range(count):
+            self.client.publish("t/telemetry", "%d:" % i + "x" * size)
+            await asyncio.sleep_ms(pause_ms)
+        say(telemetry_done=count)
+
+    def obey(self, order):
+        what = order.pop("do")
+        if what == "publish":
+            say(queued=int(self.client.publish(**order)))
+        elif what == "stop":
+            self.stopping = True
+        elif what == "stats":
+            gc.collect()
+            say(
+                stats=self.client.stats(),
+                heap_client=gc.mem_alloc() - _IMPORTED,
+                heap_module=_IMPORTED - _BARE,
+                worst_ms=self.worst_ms,
+            )
+            self.worst_ms = 0
+        else:
+            self.task = asyncio.create_task(getattr(self, what)(**order))
+
+    async def heartbeat(self):
+        """What another task sees: how long the loop is away at worst, in ms beyond its sleep."""
+        while True:
+            start = time.ticks_ms()
+            await asyncio.sleep_ms(10)
+            self.worst_ms = max(self.worst_ms, time.ticks_diff(time.ticks_ms(), start) - 10)
+
+    async def run(self):
+        self.beat = asyncio.create_task(self.heartbeat())
+        self.client.start()
+        stdin = asyncio.StreamReader(sys.stdin)
+        while not self.stopping:
+            line = await stdin.readline()
+            if not line:
+                break
+            self.obey(json.loads(line))
+        await self.client.stop()
+        say(stopped=True)
+
+
+asyncio.run(Device(json.loads(sys.argv[1])).run())

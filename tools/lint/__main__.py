@@ -1,0 +1,73 @@
+"""`python -m tools.lint`: ruff over everything, mypy over host code, mypy over the firmware.
+
+The firmware has a pass of its own because it sees another standard library: MicroPython's, from
+the stubs that the set-up put into .venv/stubs. All checks run even when an early one fails.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tools.progress import fail, step
+
+ROOT = Path(__file__).resolve().parents[2]
+STUBS = ROOT / ".venv" / "stubs"
+HOST = ("tools", "host_tests")
+DEVICE = ("boot.py", "main.py", "firmware", "lib")
+
+
+def _python_files(names: tuple[str, ...]) -> list[str]:
+    """Those of `names` that exist and are, or hold, a Python file."""
+    kept = []
+    for name in names:
+        path = ROOT / name
+        if path.is_file() or (path.is_dir() and next(path.rglob("*.py"), None)):
+            kept.append(name)
+    return kept
+
+
+def _run(text: str, *command: str, extra: dict[str, str] | None = None) -> bool:
+    step(text)
+    environment = {**os.environ, **(extra or {})}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, check=False, env=environment
+    )
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run every check; 1 if one of them found something."""
+    style = ("ruff", "check", "--quiet", "--output-format=concise", ".")
+    good = _run("ruff: style of everything", *style)
+    host = _python_files(HOST)
+    if host:
+        good &= _run("mypy: types of host code", "mypy", "--no-error-summary", *host)
+    device = _python_files(DEVICE)
+    stubs = STUBS / "rp2"
+    if device and not stubs.is_dir():
+        return fail("MicroPython's type stubs are missing: run `make setup`")
+    if device:
+        # lib/ is on the device's path; what only the ESP32 has is found after what both ports have
+        places = (ROOT / "lib", ROOT, stubs, STUBS / "esp32")
+        good &= _run(
+            "mypy: types of the firmware, against MicroPython's stubs",
+            "mypy",
+            "--no-error-summary",
+            "--config-file",
+            "tools/lint/firmware.ini",
+            "--custom-typeshed-dir",
+            str(stubs),
+            *device,
+            extra={"MYPYPATH": os.pathsep.join(map(str, places))},
+        )
+    if not good:
+        return fail("see the messages above")
+    step("no complaints")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

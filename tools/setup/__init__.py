@@ -1,0 +1,1 @@
+"""Setting up the development environment; standard library only: nothing is installed yet."""

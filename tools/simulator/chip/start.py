@@ -1,0 +1,36 @@
+# What the simulated chip does at power-on: boot.py, then main.py, as on the real one.
+# Started by ../device.py: start.py FROM_HOST TO_HOST ROOT FLASH
+# (file descriptors of the two pipes, the repository, the folder that is the chip's flash).
+
+import gc
+import os
+import random
+import sys
+
+import machine
+import micropython
+
+_from_host, _to_host, _root, _flash = sys.argv[1:]
+random.seed(machine._connect(int(_from_host), int(_to_host)))
+sys.path[:] = [sys.path[0], _root, _root + "/lib", ".frozen"]
+sys.argv[:] = []
+os.chdir(_flash)
+
+
+def _run(name):
+    # Errors are printed and survived, as on the chip. True when the program asked to end.
+    try:
+        execfile(_root + "/" + name, {"__name__": "__main__"})
+    except SystemExit:
+        return True
+    except BaseException as e:
+        sys.print_exception(e)
+    return False
+
+
+gc.collect()
+if _run("boot.py") or _run("main.py"):
+    machine.soft_reset()
+print("main.py has ended; the chip would show its prompt now")
+while True:
+    machine._wait(machine._now + 1_000_000)
