@@ -11,7 +11,7 @@ from firmware import __version__, events
 from firmware import board as boards
 from firmware.clock import Clock
 from firmware.controller import Controller
-from firmware.hal import network, system
+from firmware.hal import kernels, network, system
 from firmware.protection import outlet as o
 from firmware.sensing.metering import Meter
 from firmware.storage import files
@@ -47,9 +47,15 @@ class App:
         self.journal = Journal()
         self.settings = Settings(self.board, folder)
         self.settings.load()
-        self.meter = Meter(self.fast)
+        self.meter = Meter(self.fast, kernels.reduce)
         self.controller = Controller(
-            self.board, self.fast, self.meter, self.journal, self.settings, self.clock
+            self.board,
+            self.fast,
+            self.meter,
+            self.journal,
+            self.settings,
+            self.clock,
+            kernels.heat,
         )
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
@@ -91,8 +97,7 @@ class App:
         self._was_on = self.latch_store.on
         totals = self.counters.load()
         for outlet in self.board.outlets:
-            mwh = totals[outlet.name]
-            self.meter.energy[outlet.index].restore(mwh // 1_000_000, mwh % 1_000_000)
+            self.meter.restore_energy(outlet.index, totals[outlet.name])
         self._load_gains()
         for note in (self.settings.load_report, self.latch_store.note, self.counters.note):
             if note:
@@ -214,13 +219,8 @@ class App:
                 files.make_folder(self.folder)
                 files.write(files.join(self.folder, "calibration.json"), json.dumps(gains))
             if counters:
-                energy = self.meter.energy
-                self.counters.save(
-                    {
-                        x.name: energy[x.index].kwh * 1_000_000 + energy[x.index].mwh
-                        for x in self.board.outlets
-                    }
-                )
+                mwh = {x.name: self.meter.energy_mwh(x.index) for x in self.board.outlets}
+                self.counters.save(mwh)
             self.store_error = ""
         except (files.StorageError, OSError) as error:
             if not self.store_error:

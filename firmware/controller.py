@@ -10,6 +10,7 @@ from firmware import events
 from firmware.protection import outlet as o
 from firmware.protection import thermal
 from firmware.protection.dispatch import Dispatch
+from firmware.sensing import reduce as r
 from firmware.sensing.plausibility import ChannelCheck
 
 _LEARN_WINDOWS = const(24)  # zero and noise of the sensors, before anything may close
@@ -24,6 +25,16 @@ _SHORT_TIME_MS = const(500)
 _PICKUP_PERCENT = const(105)
 _WELD_PERCENT = const(3)  # of the rating: current with an open relay
 _SQRT2 = 1.41421356
+# words that are read every cycle: reduce.B_…, reduce.M_…, thermal.T_…
+_B_FLAGS = const(5)
+_M_SQ = const(3)
+_M_RMS = const(4)
+_M_LOW = const(6)
+_M_HIGH = const(7)
+_M_POWER = const(17)
+_M_FLAGS = const(22)
+_T_LOAD = const(0)
+_F_ALWAYS = const(3)  # flags that count although the relay is closed: rail, frozen
 
 _WHY = {
     events.THERMAL: "overload",
@@ -45,30 +56,35 @@ def why(reason: int) -> str:
 class OutletControl:
     """What the control lane knows of one outlet."""
 
-    def __init__(self, outlet, meter, scans_per_s: int):
+    def __init__(self, outlet, meter, element):
         self.outlet = outlet
         self.index = outlet.index
         self.name = outlet.name
         self.meter = meter
         self.state = o.OFF
         self.reason = events.NONE
-        self.thermal = thermal.Thermal(scans_per_s)
+        self.thermal = element
         weld = outlet.rating_ma * _WELD_PERCENT / 100 / meter.unit_per_count
-        self.check = ChannelCheck(int(weld * weld))
+        meter.set_word(r.M_WELD, int(weld * weld))
+        meter.learn_zero(True)
+        self.check = ChannelCheck()
+        self.at_rest = True
         self.fault_now = events.NONE  # what the last window showed
         self.open_windows = 0
         self.closing_windows = 0
         self.limit_ma = outlet.rating_ma
         self.ma_q8 = int(meter.unit_per_count * 32 + 0.5)  # counts x 8 -> mA x 256
+        self.base = meter.at  # its words in the meter's block
         self.trips = 0  # since power on
         self.trip_s = [-_LOCKOUT_S] * _LOCKOUT_TRIPS  # uptime of the last ones
         self.trip_ma = 0
 
 
 class Controller:
-    """The control lane of one board. `fast` is the hal's FastLane, `meter` the Meter on it."""
+    """The control lane of one board. `fast` is the hal's FastLane, `meter` the Meter on it;
+    `heat` is thermal.step or its twin."""
 
-    def __init__(self, board, fast, meter, journal, settings, clock):
+    def __init__(self, board, fast, meter, journal, settings, clock, heat=thermal.step):
         self.board = board
         self.fast = fast
         self.meter = meter
@@ -76,12 +92,15 @@ class Controller:
         self.settings = settings
         self.clock = clock
         self.scans_per_s = 1_000_000 // fast.period_us
+        n = len(board.outlets)
+        self.bank = thermal.Bank(n + len(board.legs) + 1, self.scans_per_s, heat)
+        elements = self.bank.elements
         self.outlets = [
-            OutletControl(x, meter.currents[x.index], self.scans_per_s) for x in board.outlets
+            OutletControl(x, meter.currents[x.index], elements[x.index]) for x in board.outlets
         ]
-        n = len(self.outlets)
         self.amps_ma = [0] * n  # last cycle
-        self.dispatch = Dispatch(board, self.scans_per_s)
+        self.power_w = [0] * n
+        self.dispatch = Dispatch(board, elements[n:], self.scans_per_s)
         self.priorities = [x.priority for x in board.outlets]
         self.starting = _LEARN_WINDOWS
         self.contactor_blocked = False  # a welded relay: nothing behind the contactor may close
@@ -95,7 +114,6 @@ class Controller:
         self._low_volts = [0] * len(meter.volts)
         self._supply_lost = False
         self._supply_q3 = 0  # half of the nominal voltage, counts x 8
-        self.total_w = 0
         self.configure()
         settings.on_change(self._setting_changed)
 
@@ -218,60 +236,68 @@ class Controller:
         if trips:
             self._fast_trips(trips)
         self._supply()
+        block = meter.block
+        heat = self.bank.block
+        amps_ma = self.amps_ma
+        power_w = self.power_w
+        flags_any = block[_B_FLAGS]
+        starting = self.starting
         on_mask = 0
         i = 0
         for outlet in self.outlets:
-            m = outlet.meter
+            at = outlet.base
             state = outlet.state
-            is_on = state == o.ON or state == o.CLOSING
-            if is_on:
-                outlet.open_windows = 0
-            elif outlet.open_windows < _OPEN_WINDOWS:
+            if state == o.ON or state == o.CLOSING:
+                on_mask |= 1 << i
+                if outlet.at_rest:
+                    outlet.at_rest = False
+                    outlet.open_windows = 0
+                    outlet.meter.learn_zero(False)
+                if state == o.CLOSING:
+                    outlet.closing_windows += 1
+                    if outlet.closing_windows >= _CLOSING_WINDOWS:
+                        outlet.state = o.step(state, o.E_CLOSED) >> 4
+            elif not outlet.at_rest:
                 outlet.open_windows += 1
-            at_rest = outlet.open_windows >= _OPEN_WINDOWS or self.starting > 0
-            sq = m.sq
-            fault = outlet.check.judge(
-                m.low, m.high, ((m.low + m.high) >> 1) - 2048, sq // n, at_rest
-            )
-            outlet.fault_now = fault
-            if fault:
-                self._fault(outlet, fault)
-            elif at_rest:
-                meter.learn_zero(m, True)
-            if sq < 0:
-                sq = 0
-            hot = False
-            j = meter.periods
-            while j:
-                hot = outlet.thermal.step(sq, n)
-                j -= 1
-            amps = m.rms_q3 * outlet.ma_q8 >> 8
-            self.amps_ma[i] = amps
-            if is_on:
-                if hot:
-                    self._trip(outlet, events.THERMAL, amps, events.BY_CONTROL)
-                else:
-                    on_mask |= 1 << i
-                    if state == o.CLOSING:
-                        outlet.closing_windows += 1
-                        if outlet.closing_windows >= _CLOSING_WINDOWS:
-                            outlet.state = o.step(state, o.E_CLOSED) >> 4
+                if outlet.open_windows >= _OPEN_WINDOWS:
+                    outlet.open_windows = 0
+                    outlet.at_rest = True
+                    outlet.meter.learn_zero(True)
+            if flags_any or outlet.check.active:
+                flags = block[at + _M_FLAGS]
+                if not (outlet.at_rest or starting):
+                    flags &= _F_ALWAYS  # its current may flow
+                if flags or outlet.check.active:
+                    outlet.fault_now = fault = outlet.check.judge(flags)
+                    if fault:
+                        self._fault(outlet, fault)
+            sq = block[at + _M_SQ]
+            heat[outlet.thermal.at + _T_LOAD] = sq if sq > 0 else 0
+            amps_ma[i] = block[at + _M_RMS] * outlet.ma_q8 >> 8
+            power_w[i] = block[at + _M_POWER]
             i += 1
-        for m in meter.volts:
-            meter.learn_zero(m, False)
+        dispatch = self.dispatch
+        dispatch.set_loads(n, amps_ma, power_w, heat)
+        hot = self.bank.step(n, meter.periods)
+        if hot & on_mask:
+            for outlet in self.outlets:
+                if hot & on_mask & outlet.thermal.bit:
+                    amps = amps_ma[outlet.index]
+                    self._trip(outlet, events.THERMAL, amps, events.BY_CONTROL)
+            on_mask &= ~hot
         if self.starting:
             self.starting -= 1
             if not self.starting:
                 fast.contactor(not self.contactor_blocked)
-        dispatch = self.dispatch
-        shed = dispatch.step(n, self.amps_ma, meter.power_w, on_mask)
-        self.total_w = dispatch.total.load
+        shed = dispatch.decide(n, hot, amps_ma, power_w, on_mask)
         if shed:
             self._shed(shed & on_mask)
         elif dispatch.shed_mask:
             back = dispatch.restorable(n)
             if back >= 0:
                 self._restore_shed(self.outlets[back])
+        if on_mask:
+            dispatch.note_demand(amps_ma, power_w, on_mask)
 
     def _fast_trips(self, trips: int):
         for outlet in self.outlets:
@@ -280,19 +306,21 @@ class Controller:
                 self.fast.acknowledge_trip(outlet.index)
                 m = outlet.meter
                 if peak:  # the excursion from mid-scale of the window that was open or has closed
-                    amps = max(m.high - 2048, 2048 - m.low, self.fast.excursion(m.index))
+                    amps = self.fast.excursion(m.index)
+                    amps = max(m.word(_M_HIGH) - 2048, 2048 - m.word(_M_LOW), amps)
                     amps = amps * 8 * outlet.ma_q8 >> 8
                 else:
-                    amps = m.rms_q3 * outlet.ma_q8 >> 8
+                    amps = m.word(_M_RMS) * outlet.ma_q8 >> 8
                 reason = events.PEAK if peak else events.SHORT_TIME
                 self._trip(outlet, reason, amps, events.BY_FAST)
 
     def _supply(self):
         """No-volt release: a machine must not start by itself when the supply returns."""
         lost = False
+        block = self.meter.block
         i = 0
         for m in self.meter.volts:
-            if m.rms_q3 < self._supply_q3:
+            if block[m.at + _M_RMS] < self._supply_q3:
                 if self._low_volts[i] < _SUPPLY_WINDOWS:
                     self._low_volts[i] += 1
             else:
@@ -311,7 +339,7 @@ class Controller:
             kind = events.FAULT if lost else events.CLEARED
             m = self.meter.volts[0]
             # counts x 8 -> mV
-            millivolts = m.rms_q3 * int(m.unit_per_count * 32) >> 8
+            millivolts = m.word(_M_RMS) * int(m.unit_per_count * 32) >> 8
             self.journal.add(kind, -1, events.SUPPLY, millivolts, events.BY_CONTROL)
 
     def _has_supply(self, outlet) -> bool:
@@ -368,7 +396,7 @@ class Controller:
             # Its own relay cannot cut it any more: the contactor upstream can.
             self.contactor_blocked = True
             self.fast.contactor(False)
-            amps = outlet.meter.rms_q3 * outlet.ma_q8 >> 8
+            amps = outlet.meter.word(_M_RMS) * outlet.ma_q8 >> 8
             self._force_fault(outlet, fault, amps)
             for other in self.outlets:
                 if o.energised(other.state):
@@ -399,7 +427,7 @@ class Controller:
         if outlet.thermal.is_hot() or not self._has_supply(outlet) or self.contactor_blocked:
             return
         self._move(
-            outlet, o.E_RESTORE, events.RESTORED, outlet.reason, self.total_w, events.BY_CONTROL
+            outlet, o.E_RESTORE, events.RESTORED, outlet.reason, self.dispatch.total.load, events.BY_CONTROL
         )
 
     # -- commands ------------------------------------------------------------------------------
@@ -519,11 +547,11 @@ class Controller:
         """Per channel: gain against the board's nominal, learnt zero and noise in counts."""
         result = {}
         for m in self.meter.channels:
-            zero = self.fast.zero(m.index) + m.residue / 256
+            zero = self.fast.zero(m.index) + m.word(r.M_RESIDUE) / 256
             result[m.channel.name] = {
                 "gain": round(self.meter.gains[m.index], 4),
                 "zero_counts": round(zero, 2),
-                "noise_counts": round((m.noise_q8 / 256) ** 0.5, 2),
+                "noise_counts": round((m.word(r.M_NOISE) / 256) ** 0.5, 2),
             }
         return result
 

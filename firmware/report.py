@@ -6,6 +6,7 @@ from collections import OrderedDict
 from firmware import events
 from firmware.protection import outlet as o
 from firmware.sensing import ntc
+from firmware.sensing.reduce import M_HIGH, M_LOW
 
 
 def _r(value: float, digits: int):
@@ -38,7 +39,7 @@ def outlet(app, index: int) -> dict:
         "power_w": _r(watts, 1),
         "apparent_va": _r(apparent, 1),
         "power_factor": _r(max(-1.0, min(1.0, factor)), 3),
-        "energy_kwh": _r(meter.energy[index].total_kwh(), 4),
+        "energy_kwh": _r(meter.energy_mwh(index) / 1e6, 4),
         "frequency_hz": _r(meter.hertz(), 3),
         "limit_a": oc.limit_ma / 1000,
         "load_percent": _r(amps * 100000 / oc.limit_ma, 1),
@@ -68,7 +69,7 @@ def temperature(app):
     if index < 0:
         return None
     m = app.controller.meter.channels[index]
-    mid = (m.low + m.high) // 2
+    mid = (m.word(M_LOW) + m.word(M_HIGH)) // 2
     celsius = ntc.celsius(mid)
     return None if celsius is None else _r(celsius, 1)
 

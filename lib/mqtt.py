@@ -500,6 +500,7 @@ class Client:
         """Counters since the start, for diagnostics."""
         return {
             "connected": self.connected,
+            "subscribed": self.subscribed,
             "connects": self.connects,
             "received": self.received,
             "resent": self.resent,
@@ -561,7 +562,7 @@ class Client:
                     tasks.append(asyncio.create_task(self._guard(self._writer)))
         finally:
             up = self.connected
-            self.connected = self.subscribed = False
+            self.connected = self.subscribed = self._busy = False
             for task in tasks:
                 task.cancel()
             self._close()

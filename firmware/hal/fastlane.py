@@ -212,5 +212,9 @@ class FastLane:
         """The code that the kernel takes for zero."""
         return self.st[self.base(channel) + k.C_ZERO]
 
+    def move_zero(self, channel: int, counts: int):
+        """Shift the code that the kernel takes for zero (control task, while it learns)."""
+        self.st[self.base(channel) + k.C_ZERO] += counts
+
     def run_wave(self):
         self.st[k.WAVE_HOLD] = -1

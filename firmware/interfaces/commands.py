@@ -315,12 +315,12 @@ class Commands:
     def _version(self, args, source):
         self._bare("version", args)
         app = self._app
+        python = ".".join([str(part) for part in sys.implementation.version[:3]])
         return {
             "firmware": app.version,
             "board": app.board.name,
             "chip": app.board.chip,
-            "python": "%s %s"
-            % (sys.implementation[0], ".".join(str(part) for part in sys.implementation[1][:3])),
+            "python": sys.implementation.name + " " + python,
             "platform": sys.platform,
         }
 

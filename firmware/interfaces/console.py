@@ -32,7 +32,7 @@ _GAP_MS = const(20)  # a pause that ends what was sent together
 _STEP_MS = const(5)
 _IDLE_MS = const(50)
 _STALL_MS = const(5000)  # an answer that nobody takes for so long is given up
-_ROOM = const(160)  # free bytes that an event needs
+_LINE = const(120)  # characters of an event or remark
 _BACKLOG = const(32)  # events shown after a pause; older ones stay in the journal
 _NOTES = const(8)
 
@@ -201,7 +201,7 @@ class Console:
 
     def _unasked(self, text):
         """One line between answers, without harm to a line being typed."""
-        data = text.encode()[:_ROOM] + b"\r\n"
+        data = text[:_LINE].encode() + b"\r\n"
         if self._prompt:
             data = b"\r\x1b[K" + data + self._editor.drawing(_PROMPT)[1:]
         return self._put(data)
@@ -214,7 +214,7 @@ class Console:
             self._notes.pop(0)
             self._drain()
         journal = self._app.journal
-        if journal.last_seq - self._seen_seq > _BACKLOG and self._used == 0:
+        if journal.last_seq - self._seen_seq > _BACKLOG and self._used < _RING // 2:
             skipped = journal.last_seq - self._seen_seq - _BACKLOG
             if self._unasked("# %d events not shown; see: events" % skipped):
                 self._seen_seq += skipped

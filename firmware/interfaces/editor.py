@@ -36,6 +36,16 @@ class LineError(Exception):
     """The line cannot be a command; the text says why."""
 
 
+def _shown(text):
+    """The bytes, or `?` for each that is not ASCII while they are no valid UTF-8."""
+    text = bytes(text)
+    try:
+        text.decode()
+        return text
+    except UnicodeError:
+        return bytes([byte if byte < 128 else 63 for byte in text])
+
+
 class Editor:
     """One line. `text` are its bytes, `pos` the cursor in bytes."""
 
@@ -249,4 +259,4 @@ class Editor:
                 behind += 1
             end += 1
         back = b"\x1b[%dD" % behind if behind else b""
-        return b"\r" + prompt + bytes(text[start:end]) + b"\x1b[K" + back
+        return b"\r" + prompt + _shown(text[start:end]) + b"\x1b[K" + back

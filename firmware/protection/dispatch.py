@@ -6,63 +6,73 @@
 # back one at a time, highest priority first, when the headroom has held their last demand plus
 # a margin for some time, and not before their minimum off time (a compressor needs it).
 
+import micropython
 from micropython import const
-
-from firmware.protection.thermal import Thermal
 
 _PICKUP_SQ = const(1040400)  # 1020 permille squared
 _TAU_S = const(30)
 _COOL_S = const(30)
 _HARD_PERMILLE = const(1500)
-_CLAMP_PERMILLE = const(4000)  # 60 scans x 4000^2 stays below 2**30
+_CLAMP_PERMILLE = const(4000)  # 64 scans x 4000^2 stays below 2**30
 _HARD_MS = const(200)
 _HOUR_S = const(3600)
+_T_LOAD = const(0)
 
 
 class Limit:
     """A leg or the total: load against limit, in mA or W."""
 
-    def __init__(self, members: int, scans_per_s: int):
-        self.members = members  # outlet bits that load it
+    def __init__(self, members, thermal, scans_per_s: int):
+        self.members = members  # indexes of the outlets that load it
+        self.mask = 0
+        for i in members:
+            self.mask |= 1 << i
         self.limit = 1
         self.load = 0
-        self.thermal = Thermal(scans_per_s)
+        self.thermal = thermal
         self._hard_scans = scans_per_s * _HARD_MS // 1000
         self._over = 0
+        self._permille = 0
 
     def configure(self, limit: int):
         self.limit = limit
         self.thermal.configure(_PICKUP_SQ, _TAU_S, _COOL_S)
 
-    def step(self, load: int, n: int) -> bool:
-        """True when the load has to come down: hot and above the limit, or hard limit passed."""
+    def set_load(self, load: int, n: int, block):
+        """The load of a window of `n` scans; heats the element at the bank's next step."""
         self.load = load
         permille = load * 1000 // self.limit
         if permille > _CLAMP_PERMILLE:
             permille = _CLAMP_PERMILLE
-        hot = self.thermal.step(permille * permille * n, n)
+        self._permille = permille
+        block[self.thermal.at + _T_LOAD] = permille * permille * n
         if permille >= _HARD_PERMILLE:
             self._over += n
         else:
             self._over = 0
-        return (hot and permille > 1000) or self._over >= self._hard_scans
+
+    def is_over(self, hot: int) -> bool:
+        """The load has to come down: hot and above the limit, or the hard limit was passed."""
+        if hot & self.thermal.bit and self._permille > 1000:
+            return True
+        return self._over >= self._hard_scans
 
 
 class Dispatch:
-    """All limits of a board. Loads are handed in by index: `amps_ma[i]`, `power_w[i]`."""
+    """All limits of a board. Loads are handed in by index: `amps_ma[i]`, `power_w[i]`.
 
-    def __init__(self, board, scans_per_s: int):
+    `elements`: one thermal element for each leg, then one for the total.
+    """
+
+    def __init__(self, board, elements, scans_per_s: int):
         n = len(board.outlets)
         self.scans_per_s = scans_per_s
         self.n = n
         self.legs = []
         for leg in range(len(board.legs)):
-            members = 0
-            for outlet in board.outlets:
-                if leg in outlet.legs:
-                    members |= 1 << outlet.index
-            self.legs.append(Limit(members, scans_per_s))
-        self.total = Limit((1 << n) - 1, scans_per_s)
+            members = tuple([x.index for x in board.outlets if leg in x.legs])
+            self.legs.append(Limit(members, elements[leg], scans_per_s))
+        self.total = Limit(tuple(range(n)), elements[len(board.legs)], scans_per_s)
         self.order = list(range(n))  # lowest priority first
         self.shed_mask = 0
         self.shed_by_total = 0  # of those selected last: bits shed for the total, else a leg
@@ -79,8 +89,9 @@ class Dispatch:
         self.margin_ma = 0
         self.max_restarts = 6
 
-    def configure(self, priorities, leg_ma: int, total_w: int, restore_s: int, min_off_s: int,
-                  margin_w: int):
+    def configure(
+        self, priorities, leg_ma: int, total_w: int, restore_s: int, min_off_s: int, margin_w: int
+    ):
         """Limits in mA and W, times in s; `priorities[i]`: 9 is shed first."""
         for leg in self.legs:
             leg.configure(leg_ma)
@@ -91,35 +102,27 @@ class Dispatch:
         self.margin_w = margin_w
         self.margin_ma = margin_w * 1000 // 120
 
-    def step(self, n: int, amps_ma, power_w, on_mask: int) -> int:
-        """Account for one window; returns the bits of the outlets to shed now."""
-        over_total = False
+    def set_loads(self, n: int, amps_ma, power_w, block):
+        """The loads of a window: legs by the sum of RMS currents, the total by real power."""
         total = 0
-        i = 0
         for power in power_w:
             total += power if power > 0 else -power
-            if on_mask >> i & 1:
-                # demand: what it draws, falling slowly, so that a duty cycle keeps its peak
-                if power > self.demand_w[i]:
-                    self.demand_w[i] = power
-                if amps_ma[i] > self.demand_ma[i]:
-                    self.demand_ma[i] = amps_ma[i]
-            i += 1
-        over_total = self.total.step(total, n)
-        shed = 0
+        self.total.set_load(total, n, block)
         for leg in self.legs:
             load = 0
-            members = leg.members
-            i = 0
-            for amps in amps_ma:
-                if members >> i & 1:
-                    load += amps
-                i += 1
-            if leg.step(load, n):
-                shed |= self._select(load - leg.limit, amps_ma, members & on_mask, shed)
+            for i in leg.members:
+                load += amps_ma[i]
+            leg.set_load(load, n, block)
+
+    def decide(self, n: int, hot: int, amps_ma, power_w, on_mask: int) -> int:
+        """Bits of the outlets to shed now; `hot` comes from the thermal bank."""
+        shed = 0
+        for leg in self.legs:
+            if leg.is_over(hot):
+                shed |= self._select(leg.load - leg.limit, amps_ma, leg.mask & on_mask, shed)
         self.shed_by_total = 0
-        if over_total:
-            more = self._select(total - self.total.limit, power_w, on_mask, shed)
+        if self.total.is_over(hot):
+            more = self._select(self.total.load - self.total.limit, power_w, on_mask, shed)
             self.shed_by_total = more & ~shed
             shed |= more
         if self.shed_mask:
@@ -154,6 +157,17 @@ class Dispatch:
                 got -= loads[i]
         return chosen
 
+    def note_demand(self, amps_ma, power_w, on_mask: int):
+        """What the outlets that are on draw at most: kept, so that a duty cycle keeps its peak."""
+        i = 0
+        for power in power_w:
+            if on_mask >> i & 1:
+                if power > self.demand_w[i]:
+                    self.demand_w[i] = power
+                if amps_ma[i] > self.demand_ma[i]:
+                    self.demand_ma[i] = amps_ma[i]
+            i += 1
+
     def note_shed(self, i: int):
         """Outlet `i` was shed: its clock starts."""
         self.shed_mask |= 1 << i
@@ -175,7 +189,7 @@ class Dispatch:
         the total is."""
         bit = 1 << i
         for leg in self.legs:
-            if leg.members & bit and leg.load + self.demand_ma[i] + margin_ma > leg.limit:
+            if leg.mask & bit and leg.load + self.demand_ma[i] + margin_ma > leg.limit:
                 return 1
         if self.total.load + self.demand_w[i] + margin_w > self.total.limit:
             return 2

@@ -1,61 +1,102 @@
 # The thermal element: what a bimetal does, in integers. Used for outlets, legs and the total.
-# Called by the control task once per finished window; allocates nothing.
+# Called by the control task once per finished window; allocates nothing. step() has a twin in
+# machine code (thermal_viper.py), and a differential test holds the two equal.
 #
 # First-order heating by the square of the current (IEC 60255-149):
 #     dH/dt = (q - H) / tau,   q = mean square of the load,   trip at H >= pick-up^2
 # From cold, a constant load r times the pick-up trips after t = tau * ln(r^2 / (r^2 - 1)).
+
+from array import array
+
+from micropython import const
 
 # trip classes: heating and cooling time constants in seconds
 CLASSES = ("fast", "standard", "slow", "motor")
 TAU_S = (40, 120, 300, 240)
 COOL_S = (80, 240, 600, 600)
 
+# words per element; loads and heats are mean squares in any unit below 2**24
+T_LOAD = const(0)  # sum of squares over the window
+T_HEAT = const(1)
+T_REST = const(2)
+T_LIMIT = const(3)
+T_TAU = const(4)  # heating and cooling time constants in scans
+T_COOL = const(5)
+T_WORDS = const(6)
+
+
+def step(b, count, n, periods):
+    """Heat `count` elements for `periods` windows of `n` scans; returns the bits of those whose
+    heat is at the limit. Exact: the remainder of the division is carried to the next step."""
+    hot = 0
+    t = 0
+    for i in range(count):
+        sq = b[t + T_LOAD]
+        heat = b[t + T_HEAT]
+        rest = b[t + T_REST]
+        for _ in range(periods):
+            d = sq - n * heat
+            tau = b[t + T_TAU]
+            if d < 0:
+                tau = b[t + T_COOL]
+            rest += d
+            d = rest // tau
+            rest -= d * tau
+            heat += d
+        b[t + T_HEAT] = heat
+        b[t + T_REST] = rest
+        if heat >= b[t + T_LIMIT]:
+            hot |= 1 << i
+        t += T_WORDS
+    return hot
+
+
+class Bank:
+    """All thermal elements of a board, heated together. `kernel`: step() or its twin."""
+
+    def __init__(self, count: int, scans_per_s: int, kernel=step):
+        self.count = count
+        self.scans_per_s = scans_per_s
+        self.block = array("i", bytes(4 * T_WORDS * count))
+        self._kernel = kernel
+        self.elements = [Thermal(self, i) for i in range(count)]
+
+    def step(self, n: int, periods: int) -> int:
+        """Heat every element by its load; bits of the elements at their limit."""
+        return self._kernel(self.block, self.count, n, periods)
+
 
 class Thermal:
-    """One element. Load and heat are mean squares in any unit below 2**24 (so that a window of
-    60 scans stays below 2**30)."""
+    """One element of a bank."""
 
-    def __init__(self, scans_per_s: int):
-        self.scans_per_s = scans_per_s
-        self.heat = 0
-        self.limit = 1 << 24
-        self._rest = 0
-        self._tau = 1
-        self._cool = 1
-        self.configure(1 << 24, TAU_S[1], COOL_S[1])
+    def __init__(self, bank: Bank, index: int):
+        self._bank = bank
+        self._block = bank.block
+        self.at = index * T_WORDS
+        self.bit = 1 << index
+        self.configure(1 << 23, TAU_S[1], COOL_S[1])
 
     def configure(self, limit: int, tau_s: int, cool_s: int):
         """`limit` = pick-up squared in the load's unit; time constants in seconds. The heat in
         per cent of the limit is kept, because the wire does not cool by a change of settings."""
-        if self.heat:
-            self.heat = int(self.heat * (limit / self.limit))
-        self.limit = limit
-        self._tau = tau_s * self.scans_per_s
-        self._cool = cool_s * self.scans_per_s
-        self._rest = 0
-
-    def step(self, sq: int, n: int) -> bool:
-        """Heat by `sq` = sum of squares over `n` scans; True while the heat is at the limit.
-
-        Exact: the remainder of the division is carried to the next step.
-        """
-        rest = sq - n * self.heat
-        tau = self._tau if rest >= 0 else self._cool
-        rest += self._rest
-        step = rest // tau
-        self._rest = rest - step * tau
-        self.heat += step
-        return self.heat >= self.limit
+        b = self._block
+        at = self.at
+        if b[at + T_HEAT]:
+            b[at + T_HEAT] = int(b[at + T_HEAT] * (limit / b[at + T_LIMIT]))
+        b[at + T_LIMIT] = limit
+        b[at + T_TAU] = tau_s * self._bank.scans_per_s
+        b[at + T_COOL] = cool_s * self._bank.scans_per_s
+        b[at + T_REST] = 0
 
     def is_hot(self) -> bool:
         """Above 90 % of the limit: too hot to be switched on again."""
-        return self.heat * 10 > self.limit * 9
+        return self._block[self.at + T_HEAT] * 10 > self._block[self.at + T_LIMIT] * 9
 
     def permille(self) -> int:
         """Heat in 1/1000 of the limit (outer lane)."""
-        return self.heat * 1000 // self.limit
+        return self._block[self.at + T_HEAT] * 1000 // self._block[self.at + T_LIMIT]
 
     def set_permille(self, permille: int):
         """Restore a heat that survived a reset."""
-        self.heat = self.limit * permille // 1000
-        self._rest = 0
+        self._block[self.at + T_HEAT] = self._block[self.at + T_LIMIT] * permille // 1000
+        self._block[self.at + T_REST] = 0

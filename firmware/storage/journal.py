@@ -6,8 +6,8 @@ Called by: control lane (`add`, `tick`; neither allocates), boot (`load`), outer
 into records, so two writers never meet.
 
 On flash (all appends; no record is ever rewritten in place):
-  journal.tail   up to 16 of the newest records, replaced as a whole
-  journal.0 / .1 two segments of 512 records; the older one is emptied when the newer is full
+  journal.t0 / .t1  up to 16 of the newest records, written in turn as a whole
+  journal.0 / .1    two segments of 512 records; the older one is emptied when the newer is full
 A record is 28 bytes with its own CRC. A torn or damaged one is skipped and shows up as a
 `storage stored_fault` record, so that sequence numbers stay without gaps.
 
@@ -176,9 +176,9 @@ class JournalStore:
         self._folder = folder
         self._journal = journal
         self._segment_records = segment_records
-        self._tail_path = files.join(folder, "journal.tail")
         self._tail = bytearray(_TAIL_RECORDS * _SIZE)
         self._tail_n = 0
+        self._tail_slot = 0  # of the two tail files, the one to be written next
         self._active = 0
         self._count = 0  # slots used in the active segment, bad ones included
         self._pad = 0  # bytes of a torn record at its end, to be filled up
@@ -205,24 +205,40 @@ class JournalStore:
         self._measure()
         # What the segments hold is safe; the rest of the tail must be written again.
         in_segments = self._journal.last_seq
-        tail, _, note = files.read(self._tail_path)
-        if tail is not None:
-            view = memoryview(tail)
-            for at in range(0, len(tail) - _SIZE + 1, _SIZE):
-                record = view[at : at + _SIZE]
-                seq = _uint(record, 0)
-                if seq > in_segments and self._tail_n < _TAIL_RECORDS:
-                    boot = max(boot, self._put_back(record))
-                    start = self._tail_n * _SIZE
-                    self._tail[start : start + _SIZE] = record
-                    self._tail_n += 1
+        boot = max(boot, self._load_tail(in_segments))
         journal = self._journal
         journal.boot = boot + 1 & 0xFFFF
         journal.boot_seq = journal.last_seq + 1
         self.stored_seq = journal.last_seq
         if self.bad:
-            note = "%d damaged records in the journal%s" % (self.bad, "; " + note if note else "")
-        self.note = note
+            self.note = "%d damaged records in the journal" % self.bad
+
+    def _tail_path(self, slot):
+        return files.join(self._folder, "journal.t%d" % slot)
+
+    def _load_tail(self, in_segments):
+        """Records of the newer tail file that no segment has; returns the highest boot number."""
+        tail = b""
+        newest = 0
+        for slot in (0, 1):
+            data, _, note = files.read(self._tail_path(slot))
+            if note:
+                self.bad += 1
+            elif data and len(data) % _SIZE == 0 and len(data) <= len(self._tail):
+                last = _uint(data, len(data) - _SIZE)
+                if last > newest:
+                    newest = last
+                    tail = data
+                    self._tail_slot = 1 - slot
+        boot = 0
+        for at in range(0, len(tail), _SIZE):
+            record = tail[at : at + _SIZE]
+            if _uint(record, 0) > in_segments:
+                boot = max(boot, self._put_back(record))
+                start = self._tail_n * _SIZE
+                self._tail[start : start + _SIZE] = record
+                self._tail_n += 1
+        return boot
 
     def _slots(self, number):
         """Places for records in a segment, a torn one at the end not counted."""
@@ -308,7 +324,9 @@ class JournalStore:
             self._tail_n += 1
             written += 1
         if self._tail_n:
-            files.write(self._tail_path, self._tail[: self._tail_n * _SIZE], previous=False)
+            path = self._tail_path(self._tail_slot)
+            files.overwrite(path, self._tail[: self._tail_n * _SIZE])
+            self._tail_slot = 1 - self._tail_slot
         self.stored_seq = self._tail_seq()
         return written
 

@@ -470,7 +470,7 @@ def write_file(path_or_folder: str, values: dict):
     """For host tools: write a settings file that a board will read at its next start."""
     path = path_or_folder
     if not path.endswith(".json"):
-        if path:
-            files.make_folder(path)
         path = files.join(path, FILE)
+    if "/" in path:
+        files.make_folder(path[: path.rfind("/")])
     files.write(path, json.dumps(values))

@@ -91,7 +91,10 @@ class FakeApp:
     def state(self, app):
         outlets = {}
         watts = 0.0
-        legs = {"l1": {"current_a": 0.0, "limit_a": 40.0}, "l2": {"current_a": 0.0, "limit_a": 40.0}}
+        legs = {
+            "l1": {"current_a": 0.0, "limit_a": 40.0},
+            "l2": {"current_a": 0.0, "limit_a": 40.0},
+        }
         for item in self.board.outlets:
             row = self.outlet(app, item.index)
             outlets[item.name] = row
@@ -114,7 +117,7 @@ class FakeApp:
         }
 
     def event(self, app, record):
-        seq, kind, index, reason, value, source, uptime_s, ms, when = record
+        seq, kind, index, reason, value, source, uptime_s, ms, _when = record
         return {
             "seq": seq,
             "uptime_s": uptime_s + ms / 1000,

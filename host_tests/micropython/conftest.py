@@ -38,6 +38,8 @@ class Device:
     """A MicroPython process that speaks JSON lines: `tell` writes one, `expect` waits for one."""
 
     def __init__(self, command: list[str]) -> None:
+        # An argument of more than 255 bytes ends the unix port before it starts.
+        assert all(len(word.encode()) <= 255 for word in command)
         env = {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"}
         self.process = subprocess.Popen(
             command,

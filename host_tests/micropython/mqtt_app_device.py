@@ -1,6 +1,6 @@
 # Runs firmware/interfaces/mqtt.py with a fake app on the real MicroPython unix port, steered by
-# test_mqtt_interface.py: JSON objects, one a line, in on stdin and out on stdout. argv[1]: JSON
-# with settings by name (`__` for the dot).
+# test_mqtt_interface.py: JSON objects, one a line, in on stdin and out on stdout. The first one in:
+# settings by name (`__` for the dot).
 
 import asyncio
 import gc
@@ -66,4 +66,4 @@ class Device:
         self.say(stopped=time.ticks_ms())
 
 
-asyncio.run(Device(json.loads(sys.argv[1])).run())
+asyncio.run(Device(json.loads(sys.stdin.readline())).run())

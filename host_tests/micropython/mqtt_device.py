@@ -1,5 +1,6 @@
 # Runs lib/mqtt.py on the real MicroPython unix port, steered by test_mqtt_client.py: JSON objects,
-# one a line, in on stdin and out on stdout. argv[1]: JSON with the client's arguments.
+# one a line, in on stdin and out on stdout. The first one in: the client's arguments (not on the
+# command line: an argument of more than 255 bytes ends the unix port before it starts).
 
 import asyncio
 import gc
@@ -43,7 +44,7 @@ class Device:
             on_ack=self.acked,
             **options,
         )
-        self.left = 0
+        self.enough = False
         self.worst_ms = 0
         self.stopping = False
 
@@ -64,9 +65,13 @@ class Device:
         if not self.quiet:
             say(ack=pid)
 
-    async def events(self, count, pause_ms):
-        """Publish numbered events; one that is refused is offered again, as the journal would."""
-        for i in range(count):
+    async def events(self, pause_ms):
+        """Publish numbered events until told `enough`; one that is refused is offered again, as
+        the journal would."""
+        count = 0
+        while not self.enough:
+            i = count
+            count += 1
             while not self.client.publish("t/event", str(i), qos=1, event=True):
                 await asyncio.sleep_ms(5)
             await asyncio.sleep_ms(pause_ms)
@@ -93,6 +98,8 @@ class Device:
             say(queued=int(self.client.publish(**order)))
         elif what == "stop":
             self.stopping = True
+        elif what == "enough":
+            self.enough = True
         elif what == "stats":
             gc.collect()
             say(
@@ -125,4 +132,4 @@ class Device:
         say(stopped=True)
 
 
-asyncio.run(Device(json.loads(sys.argv[1])).run())
+asyncio.run(Device(json.loads(sys.stdin.readline())).run())

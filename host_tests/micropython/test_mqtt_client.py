@@ -5,7 +5,6 @@ TAILGATE_BROKER_RESTARTS: how many broker restarts the event test does (5; a rel
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
@@ -42,9 +41,9 @@ def start(start_device: Start) -> Start:
     """`start(port, **options)`: the client on MicroPython, connecting to that port."""
 
     def go(port: int, heap: str = "256k", **options: Any) -> Device:
-        return start_device(
-            "mqtt_device.py", json.dumps({**QUICK, "port": port, **options}), heap=heap
-        )
+        device = start_device("mqtt_device.py", heap=heap)
+        device.tell(**{**QUICK, "port": port, **options})
+        return device
 
     return go
 
@@ -80,8 +79,9 @@ def test_both_ways_and_both_qualities(any_port: int, start: Start) -> None:
             device.tell(do="publish", topic=topic, payload=text, qos=qos)
             peer.wait(lambda topic=topic, text=text: peer.texts(topic) == [text])
             peer.publish(f"t/in/{qos}", text, qos)
-            device.expect("message", payload=text, qos=qos, retained=False, dup=False)
-        device.expect("ack", timeout_s=1) if False else None
+            # amqtt delivers with the subscription's QoS, whatever the message was sent with
+            said = device.expect("message", payload=text, retained=False, dup=False)
+            assert said["qos"] in (qos, 1)
         device.tell(do="stop")
         device.expect("stopped")
         assert device.end() == 0
@@ -116,25 +116,26 @@ def test_message_longer_than_the_rings_in_parts(
 
 
 def test_no_event_is_lost_over_broker_restarts(tmp_path: Path, start: Start) -> None:
-    count = 80 * RESTARTS
     with Mosquitto(tmp_path, persistent=True) as broker:
         # The peer's session and what is queued for it survive on the broker's disk.
         with Peer(broker.port, "t/event", client_id="judge", clean=False) as judge:
             device = start(broker.port, quiet=True)
             device.expect("up")
-            device.tell(do="events", count=count, pause_ms=5)
+            device.tell(do="events", pause_ms=5)
             for _ in range(RESTARTS):
                 time.sleep(random.uniform(0.1, 0.5))
                 broker.stop()
                 time.sleep(random.uniform(0.0, 0.3))
                 broker.start()
                 device.expect("up", timeout_s=5)
-            device.expect("events_done", timeout_s=30)
+            device.tell(do="enough")
+            count = device.expect("events_done", timeout_s=30)["events_done"]
             wanted = [str(i) for i in range(count)]
             judge.wait(lambda: set(judge.texts("t/event")) == set(wanted))
             seen = list(dict.fromkeys(judge.texts("t/event")))
             stats = device.stats()
     assert seen == wanted, "events arrived out of order"
+    assert count > 20 * RESTARTS
     assert stats["connects"] == RESTARTS + 1
     assert stats["telemetry_dropped"] == 0
 
@@ -171,8 +172,7 @@ def test_session_that_lasts_keeps_messages(mosquitto: Mosquitto, start: Start) -
         options = {"client_id": "lasting", "clean": False, "will": None}
         device = start(mosquitto.port, **options)
         assert device.expect("up")["up"] is False
-        device.wait_for(lambda s: s["pending"] == 0)
-        time.sleep(0.2)
+        device.wait_for(lambda s: s["subscribed"])
         device.kill()
         peer.publish("t/in/kept", "while you were out")
         device = start(mosquitto.port, **options)
@@ -323,8 +323,7 @@ def test_oversize_message_is_skipped_and_the_next_one_read(
 ) -> None:
     with Peer(mosquitto.port) as peer:
         device = start(mosquitto.port, heap="160k")
-        device.wait_for(lambda s: s["connected"] and s["pending"] == 0)
-        time.sleep(0.2)
+        device.wait_for(lambda s: s["subscribed"])
         for size in (1025 - len("t/in/big") - 4, 100_000, 1_000_000):
             peer.publish("t/in/big", b"z" * size)
             assert device.expect("oversize")["length"] == size
@@ -338,8 +337,7 @@ def test_oversize_message_is_skipped_and_the_next_one_read(
 def test_burst_of_messages_is_all_acknowledged(mosquitto: Mosquitto, start: Start) -> None:
     with Peer(mosquitto.port) as peer:
         device = start(mosquitto.port, quiet=True)
-        device.wait_for(lambda s: s["connected"] and s["pending"] == 0)
-        time.sleep(0.2)
+        device.wait_for(lambda s: s["subscribed"])
         infos = [peer.client.publish("t/in/n", "", 1) for _ in range(1000)]
         for info in infos:
             info.wait_for_publish(10)
@@ -351,8 +349,7 @@ def test_burst_of_messages_is_all_acknowledged(mosquitto: Mosquitto, start: Star
 def test_callback_that_fails_is_counted(mosquitto: Mosquitto, start: Start) -> None:
     with Peer(mosquitto.port) as peer:
         device = start(mosquitto.port, fail_callback=True)
-        device.wait_for(lambda s: s["connected"] and s["pending"] == 0)
-        time.sleep(0.2)
+        device.wait_for(lambda s: s["subscribed"])
         for _ in range(3):
             peer.publish("t/in/x", "y")
         stats = device.wait_for(lambda s: s["callback_errors"] == 3)

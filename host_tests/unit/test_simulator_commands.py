@@ -71,13 +71,15 @@ def test_a_refusal_is_one_line_that_names_what_exists(truck: Truck, line: str, n
 
 def test_a_refused_command_changes_nothing(truck: Truck) -> None:
     for line in (
+        "supply volts=100 hz=400",
+        "supply off sag=70",
         "supply hz=50 colour=1",
         "relay bed1 broken operate_ms=1",
         "sensor bed1 broken gain=2",
     ):
         with pytest.raises(SimError):
             truck.command(line)
-    assert truck.supply.hz == 60.0
+    assert (truck.supply.hz, truck.supply.rms) == (60.0, 120.0)
     assert truck.relays["bed1"].operate_us == 8000
     assert truck.sensors[4].gain == 1.0
 

@@ -180,3 +180,8 @@ def test_every_appliance_runs_where_it_belongs_and_is_refused_elsewhere(name: st
 def test_an_appliance_takes_other_figures() -> None:
     truck = plugged("heater amps=10")
     assert at(truck, 0.5)["amps_rms"] == pytest.approx(10, rel=0.001)
+
+
+def test_a_compressor_with_absurdly_short_times_still_ends_each_sample() -> None:
+    truck = plugged("compressor run_s=1e-9 rest_s=0 overload_s=1e-9 cool_s=0")
+    assert at(truck, 0.2)["amps_rms"] > 0

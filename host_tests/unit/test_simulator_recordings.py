@@ -229,7 +229,7 @@ def test_names_parts_of_names_and_unknown_names() -> None:
     assert recordings.find("plaid_1046").stem == "plaid_1046_microwave_sunbeam_high"
     with pytest.raises(SimError, match="fits 3 recordings"):
         recordings.find("plaid")
-    with pytest.raises(SimError, match="no recording 'toaster'.*plaid_1376") as caught:
+    with pytest.raises(SimError, match=r"no recording 'toaster'.*plaid_1376") as caught:
         recordings.find("toaster")
     assert "\n" not in str(caught.value)
     with pytest.raises(SimError, match="no recording"):

@@ -28,6 +28,19 @@ def available() -> bool:
     return bool(shutil.which("apt-get") and shutil.which("dpkg-deb"))
 
 
+def machine_release() -> str:
+    """This machine's distribution release, such as `bookworm`."""
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except OSError as error:
+        raise ToolError("this system does not say which distribution it is") from error
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key == "VERSION_CODENAME":
+            return value.strip('"')
+    raise ToolError("this system does not say which release it is")
+
+
 def mirrors() -> list[str]:
     """Archive addresses from the machine's own apt sources, security archives last.
 

@@ -110,7 +110,7 @@ def _with_own_pip() -> None:
 def _with_unpacked_wheel() -> None:
     """Debian's pip wheel, unpacked privately, installs itself: no root needed."""
     step("no pip here: unpacking the distribution's pip wheel")
-    release = _release()
+    release = apt.machine_release()
     with tempfile.TemporaryDirectory(prefix="tailgate-") as name:
         folder = Path(name)
         private = apt.PrivateApt(folder / "apt")
@@ -134,19 +134,6 @@ def _with_installed_package() -> None:
     _call([*as_root, "apt-get", "-qq", "update"], "apt-get update")
     _call([*as_root, "apt-get", "-qq", "-y", "install", "python3-venv"], "apt-get install")
     _plain()
-
-
-def _release() -> str:
-    """This machine's distribution release, such as `bookworm`."""
-    try:
-        lines = Path("/etc/os-release").read_text().splitlines()
-    except OSError as error:
-        raise ToolError("this system does not say which distribution it is") from error
-    for line in lines:
-        key, _, value = line.partition("=")
-        if key == "VERSION_CODENAME":
-            return value.strip('"')
-    raise ToolError("this system does not say which release it is")
 
 
 def _has_pip() -> bool:

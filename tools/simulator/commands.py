@@ -191,18 +191,23 @@ def _supply(truck: Truck, words: list[str]) -> str:
         raise SimError("supply: ms= must be more than 0, and goes with off, sag= or swell=")
     if plain:
         choose("supply state", plain[0], ("on", "off"))
-    if "volts" in parameters:
-        supply.set_volts(parameters["volts"])
-    if "hz" in parameters:
-        supply.set_hz(parameters["hz"], now)
-    if "thd" in parameters:
-        supply.set_thd(parameters["thd"])
-    if "ohms" in parameters:
-        supply.set_ohms(parameters["ohms"])
-    if timed:
-        supply.disturb(parameters[timed[0]], 200.0 if duration is None else duration, now)
-    if plain:
-        supply.set_on(plain[0] == "on", now, duration)
+    before = vars(supply).copy()
+    try:
+        if "volts" in parameters:
+            supply.set_volts(parameters["volts"])
+        if "hz" in parameters:
+            supply.set_hz(parameters["hz"], now)
+        if "thd" in parameters:
+            supply.set_thd(parameters["thd"])
+        if "ohms" in parameters:
+            supply.set_ohms(parameters["ohms"])
+        if plain:
+            supply.set_on(plain[0] == "on", now, duration)
+        if timed:
+            supply.disturb(parameters[timed[0]], 200.0 if duration is None else duration, now)
+    except SimError:
+        vars(supply).update(before)  # all of a command or nothing of it
+        raise
     truck.changed()
     return f"supply: {supply.rms:.1f} V, {supply.hz:g} Hz{'' if supply.live else ', dead'}"
 

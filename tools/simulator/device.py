@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.simulator import link
+from tools.simulator import bytecode, link
 
 ROOT = Path(__file__).resolve().parents[2]
 CHIP = Path(__file__).resolve().parent / "chip"
@@ -56,8 +56,8 @@ class SimulatedDevice:
 
     `board`: name of a board table, or a Board. `truck`: the plant; made for the board when None.
     `flash`: folder that is the chip's file system, kept over resets (a temporary one when None).
-    `settings`: names and values written into it before the start. `heap`: bytes, the board's own
-    size when None. `start_us`: virtual time at power-on. `ticks_us`: what ticks_us() begins with,
+    `settings`: names and values written into it before the start. `heap`: bytes for data (the
+    code comes on top, see bytecode.py), the board's own size when None. `start_us`: virtual time at power-on. `ticks_us`: what ticks_us() begins with,
     for tests of its wrap at 2**30.
     """
 
@@ -97,6 +97,7 @@ class SimulatedDevice:
         self._block = block
         self._stall_s = stall_s
         self._interpreter = interpreter
+        self._built: bytecode.Built | None = None
         self._keep = contextlib.ExitStack()
         if flash is None:
             flash = self._keep.enter_context(tempfile.TemporaryDirectory(prefix="tailgate-flash-"))
@@ -258,6 +259,18 @@ class SimulatedDevice:
         self.type(text)
         return self.expect(r"^(ok\b|error:).*", within).group(0)
 
+    # -- the truck -----------------------------------------------------------------------------
+
+    def sim(self, line: str) -> str:
+        """Obey a simulator command (`plug bed1 circular_saw`) now; SimError when it cannot be."""
+        self.truck.read_pin(-1, self._clamp(self._now_us))  # nothing but the time it carries
+        return str(self.truck.command(line))
+
+    def truth(self) -> dict[str, Any]:
+        """What really is in the truck now, see Truck.truth."""
+        truth: dict[str, Any] = self.truck.truth(self._clamp(self._now_us))
+        return truth
+
     # -- the chip's process --------------------------------------------------------------------
 
     def _spawn(self) -> None:
@@ -265,8 +278,13 @@ class SimulatedDevice:
         self._base_us = self._now_us = max(self._now_us, self._boot_at)
         self._boot_at = None
         self._watchdog_us = 0
-        interpreter = Path(self._interpreter or find_interpreter())
-        self._child = _Child(interpreter, self.heap, self.root, self.flash)
+        if self._built is None:
+            self._interpreter = Path(self._interpreter or find_interpreter())
+            whole = (self.root / "firmware").is_dir()
+            self._built = bytecode.build(self._interpreter, self.root if whole else None)
+        command = [self._interpreter, "-X", f"heapsize={self.heap + self._built.code_bytes}"]
+        command += [CHIP / "start.py", "{down}", "{up}", self.root, self.flash]
+        self._child = _Child([str(x) for x in [*command, *self._built.path, self.root]])
 
     def _end_child(self) -> bytes:
         """Kill the chip's process; what its console still held."""
@@ -434,14 +452,14 @@ class SimulatedDevice:
 class _Child:
     """The MicroPython process, its console and its two pipes."""
 
-    def __init__(self, interpreter: Path, heap: int, root: Path, flash: Path) -> None:
+    def __init__(self, command: list[str]) -> None:
         down, self._answers = os.pipe()
         self._requests, up = os.pipe()
-        command = [interpreter, "-X", f"heapsize={heap}", CHIP / "start.py", down, up, root, flash]
+        ends = {"{down}": str(down), "{up}": str(up)}
         try:
             # A session of its own: Ctrl-C in the terminal is the host's matter.
             self.process = subprocess.Popen(
-                [str(word) for word in command],
+                [ends.get(word, word) for word in command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -168,8 +168,9 @@ class Compressor(Motor):
         cool_s: float = 60.0,
     ) -> None:
         super().__init__(legs, amps, inrush, decay_ms, pf)
-        self._run_us, self._rest_us = round(run_s * 1e6), round(rest_s * 1e6)
-        self._overload_us, self._cool_us = round(overload_s * 1e6), round(cool_s * 1e6)
+        # none shorter than 1 ms, lest it turn without end within one sample
+        self._run_us, self._rest_us = max(1000, round(run_s * 1e6)), round(rest_s * 1e6)
+        self._overload_us, self._cool_us = max(1000, round(overload_s * 1e6)), round(cool_s * 1e6)
         self._equalise_us = round(equalise_s * 1e6)
         self.state = "off"  # off, running, resting, locked, tripped
         self._until_us = NEVER_US

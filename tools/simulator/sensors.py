@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+from functools import lru_cache
 
 from tools.simulator.wiring import SimError
 
@@ -31,8 +32,10 @@ def spiked_codes() -> list[int]:
     return codes
 
 
-def noise_table(rng: random.Random) -> list[float]:
+@lru_cache(maxsize=8)
+def noise_table(seed: int) -> list[float]:
     """Unit-RMS gaussian noise; drawing it per conversion would cost more than all the physics."""
+    rng = random.Random(f"noise {seed}")
     return [rng.gauss(0.0, 1.0) for _ in range(NOISE_LENGTH)]
 
 

@@ -87,9 +87,9 @@ class Supply:
         self._shape()
 
     def set_ohms(self, ohms: float) -> None:
-        """Set the source resistance of each leg (0 to 1 ohm)."""
-        if not 0.0 <= ohms <= 1.0:
-            raise SimError(f"supply ohms={ohms:g} is outside 0 to 1")
+        """Set the source resistance of each leg (0 to 0.2 ohm)."""
+        if not 0.0 <= ohms <= 0.2:
+            raise SimError(f"supply ohms={ohms:g} is outside 0 to 0.2")
         self.ohms = ohms
 
     def set_on(self, on: bool, t_us: int, duration_ms: float | None = None) -> None:
@@ -103,6 +103,8 @@ class Supply:
         """Sag or swell to `percent` of the set voltage for `duration_ms`."""
         if not 0.0 <= percent <= 150.0:
             raise SimError(f"supply sag or swell of {percent:g} is outside 0 to 150 percent")
+        if not self.on:
+            raise SimError("the supply is off; first: sim supply on")
         if duration_ms <= 0.0:
             raise SimError(f"supply ms={duration_ms:g} must be more than 0")
         self.factor = percent / 100.0

@@ -23,7 +23,7 @@ from typing import Any
 from tools.simulator import commands, sensors
 from tools.simulator.loads import Load
 from tools.simulator.relays import Relay
-from tools.simulator.sensors import Sensor
+from tools.simulator.sensors import NOISE_LENGTH, Sensor
 from tools.simulator.supply import NEVER_US, TAU, Supply
 from tools.simulator.wiring import SimError, Wiring, demo_board
 
@@ -121,7 +121,7 @@ class Truck:
             if channel.kind == "aux":
                 warm = channel.name.startswith("temperature")
                 self.aux_mv[i] = sensors.ntc_millivolts(25.0) if warm else 0.0
-        self._noise = sensors.noise_table(rng)
+        self._noise = sensors.noise_table(seed)
         self._noise_at = 0
         self._spiked = sensors.spiked_codes()
         self._now = 0
@@ -283,11 +283,14 @@ class Truck:
 
     def changed(self) -> None:
         """Take up any change of supply, relays, loads or sensors at the present time."""
+        contactor = self.relays.get("contactor")
         for circuit in self.circuits:
             for load in circuit.loads.values():
                 load.per_unit = self.supply.per_unit
                 load.source_ohms = self.supply.ohms
-            circuit.watch_weld = circuit.relay.weld_amps > 0.0
+            circuit.watch_weld = circuit.relay.weld_amps > 0.0 or (
+                contactor is not None and contactor.weld_amps > 0.0
+            )
         if self.supply.ohms == 0.0:
             self._leg_drops[:] = [0.0, 0.0, 0.0]
             for circuit in self.circuits:
@@ -339,9 +342,9 @@ class Truck:
         for c in self.circuits:
             bouncing = False
             connected = c.relay.closed and (contactor is None or contactor.closed)
-            if connected:
+            if connected or not live:
                 c.arcing = False
-            elif c.powered and live and not c.arcing:
+            elif c.powered and not c.arcing:
                 bouncing = self._bouncing(c.relay) or (
                     contactor is not None and self._bouncing(contactor)
                 )
@@ -467,16 +470,16 @@ class Truck:
             if not c.currents:
                 c.amps = c.square = c.power = 0.0
 
-    @staticmethod
-    def _weld_if_hot(circuit: Circuit, t_us: int) -> None:
-        relay = circuit.relay
-        if (
-            relay.fault == "ok"
-            and relay.closed
-            and abs(circuit.amps) > relay.weld_amps
-            and t_us - relay.closed_us < _WELD_WINDOW_US
-        ):
-            relay.set_fault("welded", t_us)
+    def _weld_if_hot(self, circuit: Circuit, t_us: int) -> None:
+        for relay in (circuit.relay, self.relays.get("contactor")):
+            if (
+                relay is not None
+                and relay.fault == "ok"
+                and relay.closed
+                and 0.0 < relay.weld_amps < abs(circuit.amps)
+                and t_us - relay.closed_us < _WELD_WINDOW_US
+            ):
+                relay.set_fault("welded", t_us)
 
     def _drop_volts(self) -> None:
         """Voltage lost in the source, from the currents of this sample, for use in the next."""
@@ -489,10 +492,13 @@ class Truck:
             else:
                 one += c.amps
                 two -= c.amps
-        ohms = self.supply.ohms
+        supply = self.supply
+        ohms = supply.ohms
         drops = self._leg_drops
-        drops[0] = ohms * one
-        drops[1] = ohms * two
+        # Limited, because with a load of less than `ohms` using it a sample late would diverge.
+        peak = supply.a
+        drops[0] = min(peak, max(-peak, ohms * one))
+        drops[1] = min(peak, max(-peak, ohms * two))
         drops[2] = drops[0] - drops[1]
         for c in self.circuits:
             c.drop = drops[c.leg]
@@ -547,17 +553,17 @@ class Truck:
         result = []
         for mode, base, scale, sigma, cos_d, sin_d, later, what, codes in plan:
             at += 1
-            if at >= 65521:
+            if at >= NOISE_LENGTH:
                 at = 0
-            if mode == 1:
+            if mode == _IDLE:
                 x = base + sigma * noise[at]
-            elif mode == 0:
+            elif mode == _CONSTANT:
                 result.append(base)
                 continue
             else:
                 sin = sin0 * cos_d + cos0 * sin_d
                 volts = sin * (a + b * sin * sin)
-                if mode == 2:
+                if mode == _VOLTAGE:
                     factor, leg = what
                     x = base + scale * (volts * factor - self._leg_drops[leg]) + sigma * noise[at]
                 else:

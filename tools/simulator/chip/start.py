@@ -1,19 +1,20 @@
 # What the simulated chip does at power-on: boot.py, then main.py, as on the real one.
-# Started by ../device.py: start.py FROM_HOST TO_HOST ROOT FLASH
-# (file descriptors of the two pipes, the repository, the folder that is the chip's flash).
+# Started by ../device.py: start.py FROM_HOST TO_HOST ROOT FLASH PATH...
+# (file descriptors of the two pipes, the folder of boot.py and main.py, the folder that is the
+# chip's flash, and sys.path).
 
 import gc
 import os
 import random
 import sys
 
-import machine
-import micropython
-
-_from_host, _to_host, _root, _flash = sys.argv[1:]
-random.seed(machine._connect(int(_from_host), int(_to_host)))
-sys.path[:] = [sys.path[0], _root, _root + "/lib", ".frozen"]
+_from_host, _to_host, _root, _flash = sys.argv[1:5]
+sys.path[:] = sys.argv[5:] + [".frozen"]
 sys.argv[:] = []
+
+import machine
+
+random.seed(machine._connect(int(_from_host), int(_to_host)))
 os.chdir(_flash)
 
 

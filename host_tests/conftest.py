@@ -1,0 +1,5 @@
+"""What all host tests share: the firmware's portable modules import on CPython."""
+
+from tools import cpython
+
+cpython.install()

@@ -1,0 +1,591 @@
+"""The console: lines for programs, keys for people, events that harm neither."""
+
+import asyncio
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firmware import events
+from firmware.interfaces import console, editor, screens
+from firmware.interfaces.console import Console
+from firmware.interfaces.editor import Editor
+from host_tests.fakes.fake_console_app import FakeApp, FakePort
+
+
+class Bench:
+    """A console at a fake port; `session` runs a coroutine while it is served."""
+
+    def __init__(self, folder):
+        self.app = FakeApp(folder=folder)
+        self.port = FakePort()
+        self.console = Console(self.app, self.port)
+
+    def session(self, script):
+        async def body():
+            task = asyncio.create_task(self.console.run())
+            try:
+                return await asyncio.wait_for(script(self), 30)
+            finally:
+                task.cancel()
+
+        return asyncio.run(body())
+
+    async def settle(self):
+        """Until all input is taken and all output is out."""
+        quiet = 0
+        while quiet < 3:
+            before = len(self.port.out)
+            await asyncio.sleep(0.03)
+            idle = self.port.is_idle() and not self.console._busy
+            quiet = quiet + 1 if idle and len(self.port.out) == before else 0
+
+    async def ask(self, line):
+        """Send a line as a program does; the text that came back."""
+        self.port.send(line if isinstance(line, bytes) else line.encode() + b"\n")
+        await self.settle()
+        return self.port.text()
+
+    async def keys(self, text):
+        """Type; the text that came back."""
+        self.port.type(text)
+        await self.settle()
+        return self.port.text()
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "_sleep_ms", lambda ms: asyncio.sleep(min(ms, 10) / 1000))
+    return Bench(str(tmp_path / "data"))
+
+
+class Screen:
+    """What a terminal shows after the escape sequences that the console uses."""
+
+    def __init__(self):
+        self.lines = [""]
+        self.column = 0
+
+    def feed(self, text):
+        for part in re.findall(r"\x1b\[\d*[A-Za-z]|.|\n", text, re.DOTALL):
+            line = self.lines[-1]
+            if part == "\r":
+                self.column = 0
+            elif part == "\n":
+                self.lines.append("")
+            elif part == "\x1b[K":
+                self.lines[-1] = line[: self.column]
+            elif part.endswith("D") and part[0] == "\x1b":
+                self.column -= int(part[2:-1])
+            else:
+                assert part >= " ", repr(part)
+                self.lines[-1] = line[: self.column] + part + line[self.column + 1 :]
+                self.column += 1
+        return self
+
+
+# -- programs -------------------------------------------------------------------------------
+
+
+def test_programs_get_the_answer_and_nothing_else(bench):
+    async def script(b):
+        assert (
+            await b.ask("on bed1") == "ok bed1\r\n" + "event: 1 0:00:00.000 bed1 on command -\r\n"
+        )
+        assert await b.ask("nonsense") == (
+            "error: unknown command 'nonsense' (there are: "
+            + " ".join(b.app.commands.names())
+            + ")\r\n"
+        )
+        assert await b.ask(b"on bed1\r\n") != ""
+
+    bench.session(script)
+
+
+def test_every_line_of_an_answer_is_the_first_or_indented(bench):
+    async def script(b):
+        for name in b.app.commands.names():
+            if name == "watch":
+                continue
+            text = await b.ask(name)
+            assert "\x1b" not in text
+            lines = text.split("\r\n")
+            assert lines[0].startswith("ok") or lines[0].startswith("error: "), text
+            for line in lines[1:]:
+                assert line == "" or line.startswith(("  ", "event: ")), text
+                assert len(line) <= 100
+
+    bench.session(script)
+
+
+def test_json_is_one_object_on_one_line(bench):
+    async def script(b):
+        b.app.trip(2)
+        await b.settle()
+        b.port.text()
+        for line in ("status", "outlets", "get", "events", "help", "energy --json", "nonsense"):
+            text = await b.ask(line if "--json" in line else line + " --json")
+            assert text.endswith("\r\n") and text.count("\n") == 1
+            body = json.loads(text)
+            assert body["ok"] == (line != "nonsense")
+        body = json.loads((await b.ask("on nowhere --json")).strip())
+        assert body == {
+            "ok": False,
+            "error": "unknown outlet 'nowhere' (there are: cabin1 cabin2 bed1 bed2 bed240)",
+        }
+
+    bench.session(script)
+
+
+def test_quotes_keep_spaces(bench):
+    async def script(b):
+        await b.ask('set device.name "my  truck"')
+        assert b.app.settings.get("device.name") == "my  truck"
+        await b.ask('set device.name ""')
+        assert b.app.settings.get("device.name") == ""
+
+    bench.session(script)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"x" * 201 + b"\n", "the line is longer than 200 bytes"),
+        (b"status " + b"y" * 5000 + b"\n", "the line is longer than 200 bytes"),
+        (b"status\xff\xfe\n", "the line is not UTF-8 text"),
+        (b"set device.name \xc3\n", "the line is not UTF-8 text"),
+        (b"sta\x00tus\n", "the line has bytes that are not text"),
+        (b"\x01\x02\x06\x10\x11\n", "the line has bytes that are not text"),
+    ],
+)
+def test_bad_lines_are_one_clear_error_and_the_next_line_works(bench, data, error):
+    async def script(b):
+        assert await b.ask(data) == f"error: {error}\r\n"
+        assert (await b.ask("version")).startswith("ok\r\n")
+
+    bench.session(script)
+
+
+def test_many_lines_at_once_are_all_answered(bench):
+    async def script(b):
+        b.port.send(b"mode\n" * 300)
+        await b.settle()
+        assert b.port.text().count("ok\r\n") == 300
+
+    bench.session(script)
+
+
+def test_internal_error_is_told_and_survived(bench):
+    async def script(b):
+        b.app.selftest = lambda: 1 / 0
+        assert "internal error: ZeroDivisionError" in await b.ask("selftest")
+        assert (await b.ask("mode")).startswith("ok")
+
+    bench.session(script)
+
+
+def test_failed_selftest_shows_its_table(bench):
+    async def script(b):
+        b.app.tests.append(("adc", False, "reference is off"))
+        text = await b.ask("selftest")
+        assert text.startswith("error: failed: adc\r\n")
+        assert "FAIL adc" in text
+
+    bench.session(script)
+
+
+# -- people ---------------------------------------------------------------------------------
+
+
+def shown(text):
+    return Screen().feed(text).lines
+
+
+def test_typing_is_echoed_with_a_prompt(bench):
+    async def script(b):
+        assert shown(await b.keys("mode"))[-1] == "> mode"
+        lines = shown(await b.keys("\r"))
+        assert lines[0] == "> mode"
+        assert lines[1] == "ok"
+        assert lines[-1] == "> "
+
+    bench.session(script)
+
+
+def test_enter_alone_gives_a_prompt(bench):
+    async def script(b):
+        assert shown(await b.keys("\r")) == ["> "]
+        assert shown(await b.keys("\r")) == ["> ", "> "]
+
+    bench.session(script)
+
+
+@pytest.mark.parametrize(
+    ("keys", "line", "column"),
+    [
+        ("abc\x1b[Dx", "abxc", 3),
+        ("abc\x01x", "xabc", 1),
+        ("abc\x01\x05x", "abcx", 4),
+        ("abc\x1b[Hx\x1b[Fy", "xabcy", 5),
+        ("abc\x1b[1~x\x1b[4~y", "xabcy", 5),
+        ("abc\x1bOHx", "xabc", 1),
+        ("abcd\x1b[D\x1b[D\x0b", "ab", 2),
+        ("abcd\x1b[D\x1b[D\x15", "cd", 0),
+        ("one two three\x17x", "one two x", 9),
+        ("one two  \x17x", "one x", 5),
+        ("abc\x7f\x08", "a", 1),
+        ("abc\x01\x1b[3~", "bc", 0),
+        ("äöü\x7fx", "äöx", 3),
+        ("äöü\x1b[D\x1b[D\x7fx", "xöü", 1),
+        ("a\x1b[D\x1b[D\x1b[C\x1b[C\x1b[Cb", "ab", 2),
+        ("\x7f\x1b[3~\x15\x0b\x17a", "a", 1),
+        ("ab\x1b[1;5Dc", "acb", 2),
+        ("ab\x1b[99Zc", "abc", 3),
+        ("ab\x1bxc", "abc", 3),
+        ("ab\x1b\x01c", "cab", 1),
+        ("ab\x00\x02c", "abc", 3),
+    ],
+)
+def test_editing(bench, keys, line, column):
+    async def script(b):
+        screen = Screen().feed(await b.keys(keys))
+        assert screen.lines[-1] == "> " + line
+        assert screen.column == 2 + column
+
+    # Escape sequences come as one burst from a terminal; here key by key, which must do too.
+    bench.session(script)
+
+
+def test_ctrl_c_clears_the_line(bench):
+    async def script(b):
+        assert shown(await b.keys("on bed1\x03"))[-1] == "> "
+        await b.keys("mode\r")
+        assert b.app.controller.log == []
+
+    bench.session(script)
+
+
+def test_history(bench):
+    async def script(b):
+        await b.keys("mode\r")
+        await b.keys("version\r")
+        assert shown(await b.keys("\x1b[A"))[-1] == "> version"
+        assert shown(await b.keys("\x1b[A"))[-1] == "> mode"
+        assert shown(await b.keys("\x1b[A"))[-1] in ("> mode", "")
+        assert shown(await b.keys("\x1b[B"))[-1] == "> version"
+        assert shown(await b.keys("\x1b[B"))[-1] == "> "
+        await b.keys("set wifi.password hush1234\r")
+        assert shown(await b.keys("\x1b[A"))[-1] == "> version"
+
+    bench.session(script)
+
+
+def test_completion(bench):
+    async def script(b):
+        assert shown(await b.keys("ver\t"))[-1] == "> version "
+        await b.keys("\x03")
+        assert shown(await b.keys("on c\t"))[-1] == "> on cabin"
+        lines = shown(await b.keys("\t"))
+        assert lines[-2] == "  cabin1  cabin2"
+        assert lines[-1] == "> on cabin"
+        assert shown(await b.keys("1\t"))[-1] == "> on cabin1 "
+        await b.keys("\x03")
+        assert shown(await b.keys("zzz\t"))[-1] == "> zzz"
+
+    bench.session(script)
+
+
+def test_long_lines_scroll(bench):
+    async def script(b):
+        for line in shown(await b.keys("x" * 150)):
+            assert len(line) < 80
+        lines = shown(await b.keys("\x01"))
+        assert len(lines[-1]) < 80
+
+    bench.session(script)
+
+
+def test_events_do_not_break_the_line_being_typed(bench):
+    async def script(b):
+        screen = Screen()
+        screen.feed(await b.keys("on be\x1b[D"))
+        b.app.trip(2)
+        await b.settle()
+        screen.feed(b.port.text())
+        assert screen.lines[-2] == "event: 1 0:00:00.000 bed1 tripped thermal 27.3 A"
+        assert screen.lines[-1] == "> on be"
+        assert screen.column == 6
+
+    bench.session(script)
+
+
+def test_pasted_line_stays_readable_after_a_prompt(bench):
+    async def script(b):
+        await b.keys("mode\r")
+        lines = shown(await b.ask(b"mode\r"))
+        assert lines[0] == "> mode"
+        assert lines[1] == "ok"
+
+    bench.session(script)
+
+
+@pytest.mark.parametrize(("echo", "seen"), [("on", True), ("off", False)])
+def test_echo_setting(bench, echo, seen):
+    async def script(b):
+        b.app.settings.set("console.echo", echo)
+        assert ("mode" in await b.keys("mode")) == seen
+        await b.keys("\x03")
+        text = await b.ask("mode")
+        assert (shown(text)[0] == "> mode") == seen
+        assert "ok\r\n" in text
+
+    bench.session(script)
+
+
+def test_watch_refreshes_until_a_key(bench):
+    async def script(b):
+        b.port.send(b"watch 0.2\n")
+        await asyncio.sleep(0.3)
+        b.app.trip(2)
+        await asyncio.sleep(0.3)
+        text = b.port.text()
+        assert text.count("\x1b[H") > 2
+        assert "event:" not in text.replace("last     ", "")
+        b.port.send(b"q")
+        await b.settle()
+        text = b.port.text()
+        assert "ok\r\n" in text
+        assert "event: 1 0:00:00.000 bed1 tripped" in text
+        assert (await b.ask("mode")).startswith("ok")
+        assert (await b.ask("watch 0.001")).startswith("error: usage")
+        assert (await b.ask("watch x")).startswith("error: usage")
+
+    bench.session(script)
+
+
+# -- events and output ----------------------------------------------------------------------
+
+
+def test_events_of_this_start_are_shown_once(bench):
+    bench.app.journal.add(events.BOOT, -1, events.POWER_ON, 7, events.BY_BOOT)
+
+    async def script(b):
+        await b.settle()
+        assert b.port.text() == "event: 1 0:00:00.000 - boot power_on 7\r\n"
+        await b.settle()
+        assert b.port.text() == ""
+
+    bench.session(script)
+
+
+def test_quiet_events(bench):
+    async def script(b):
+        b.app.settings.set("events.verbose", False)
+        await b.ask("set bed1.limit_a 10")
+        b.app.trip(2)
+        await b.settle()
+        text = b.port.text()
+        assert "setting" not in text and "event: 2 " in text
+
+    bench.session(script)
+
+
+def test_setting_event_names_the_setting(bench):
+    async def script(b):
+        assert "event: 1 0:00:00.000 - setting command bed1.limit_a" in await b.ask(
+            "set bed1.limit_a 10"
+        )
+
+    bench.session(script)
+
+
+def test_port_that_nobody_reads_holds_nothing_up(bench):
+    async def script(b):
+        b.port.open = False
+        for i in range(200):
+            b.app.journal.add(events.ON, i % 5, events.COMMAND, 0, events.BY_CONSOLE)
+            b.console.note(f"remark {i}")
+            if i % 20 == 0:
+                await asyncio.sleep(0.02)
+        assert len(b.port.out) == 0
+        b.port.open = True
+        await b.settle()
+        lines = b.port.text().split("\r\n")[:-1]
+        seqs = [int(line.split()[1]) for line in lines if line.startswith("event: ")]
+        assert seqs == sorted(set(seqs)) and seqs[-1] == 200
+        assert any("events not shown" in line for line in lines)
+        assert b.console.lost > 100
+        assert (await b.ask("mode")).startswith("ok")
+
+    bench.session(script)
+
+
+def test_answer_that_nobody_takes_is_given_up(bench, monkeypatch):
+    monkeypatch.setattr(console, "_STALL_MS", 300)
+
+    async def script(b):
+        b.port.open = False
+        b.port.send(b"get\nget\n")
+        await asyncio.sleep(0.6)
+        b.port.open = True
+        await b.settle()
+        b.port.text()
+        assert (await b.ask("mode")).startswith("ok")
+
+    bench.session(script)
+
+
+def test_other_end_that_vanishes_is_survived(bench):
+    async def script(b):
+        def gone(data):
+            raise OSError(5)
+
+        real = b.port.write
+        b.port.write = gone
+        await b.ask("get")
+        b.port.write = real
+        assert (await b.ask("mode")).startswith("ok")
+
+    bench.session(script)
+
+
+def test_events_still_come_after_the_end_of_input(bench):
+    async def script(b):
+        b.port.ended = True
+        await b.settle()
+        b.app.trip(2)
+        await b.settle()
+        assert "event: 1 " in b.port.text()
+
+    bench.session(script)
+
+
+# -- screens --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amps", [0.0, 19.96, 31.7, 212.3])
+@pytest.mark.parametrize("state", ["off", "closing", "on", "tripped", "lockout", "shed", "fault"])
+def test_status_fits_a_terminal(bench, amps, state):
+    app = bench.app
+    app.amps = [amps] * 5
+    app.states = [state] * 5
+    app.reasons = ["overtemperature"] * 5
+    app.trip(1)
+    app.settings.set("device.name", "x" * 32)
+    lines = ["ok"] + ["  " + line for line in screens.status(app, app.state(app))]
+    assert len(lines) <= 23
+    for line in lines:
+        assert len(line) <= 79, line
+    for outlet in app.board.outlets:
+        assert any(line.startswith("  " + outlet.name) for line in lines)
+
+
+def test_status_with_readings_missing(bench):
+    app = bench.app
+    state = app.state(app)
+    state["temperature_c"] = None
+    state["supply"] = {"voltage_v": None, "frequency_hz": None}
+    state["link"] = {}
+    for row in state["outlets"].values():
+        row["current_a"] = row["power_w"] = row["load_percent"] = row["heat_percent"] = None
+    assert all(len(line) < 80 for line in screens.status(app, state))
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"),
+    [
+        (0, "[..........]"),
+        (49, "[#####.....]"),
+        (100, "[##########]"),
+        (105, "[##########!"),
+        (900, "[##########!"),
+        (None, "[          ]"),
+    ],
+)
+def test_bar(percent, expected):
+    assert screens.bar(percent) == expected
+
+
+def test_clock():
+    assert screens.clock(0, 0) == "0:00:00.000"
+    assert screens.clock(3723, 45) == "1:02:03.045"
+    assert screens.clock(1_000_000) == "277:46:40"
+
+
+# -- any input ------------------------------------------------------------------------------
+
+
+@given(st.binary(max_size=400))
+def test_editor_takes_any_bytes(data):
+    line = Editor()
+    for byte in data:
+        did = line.feed(byte)
+        assert 0 <= line.pos <= len(line.text) <= editor.LINE_MAX
+        line.drawing(b"> ")
+        line.before_cursor()
+        if did == editor.ENTER:
+            try:
+                text = line.take(True)
+            except editor.LineError as error:
+                assert str(error).startswith("the line")
+            else:
+                assert len(text.encode()) <= editor.LINE_MAX
+                line.remember(text)
+            assert line.is_fresh()
+
+
+@given(st.text(max_size=60))
+def test_split_gives_words(text):
+    for word in console.split(text):
+        assert isinstance(word, str)
+
+
+BURST = st.one_of(
+    st.binary(max_size=40),
+    st.sampled_from(
+        [
+            b"status\n",
+            b"on all\r\n",
+            b"\x1b[A\r",
+            b"\t",
+            b"\x03",
+            b"get --json\n",
+            b"x" * 300,
+            b"\n",
+            b"set bed1.limit_a 10\n",
+            "ü\r".encode(),
+        ]
+    ),
+    st.none(),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(BURST, max_size=15))
+def test_any_session_leaves_a_console_that_answers(tmp_path_factory, bursts):
+    made = Bench(str(tmp_path_factory.mktemp("any")))
+    saved = console._sleep_ms
+    console._sleep_ms = lambda ms: asyncio.sleep(min(ms, 1) / 1000)
+
+    async def script(b):
+        for burst in bursts:
+            if burst is None:
+                b.app.trip(1)
+                b.port._in.append(None)
+            elif b"watch" not in burst and b"exit" not in burst:
+                b.port.send(burst)
+        b.port._in.append(None)
+        await b.settle()
+        b.port.send(b"\x1b\x03")
+        b.port._in.append(None)
+        await b.settle()
+        b.port.text()
+        text = await b.ask("mode --json")
+        assert '"modes": ["outlets"]' in text
+
+    try:
+        made.session(script)
+    finally:
+        console._sleep_ms = saved

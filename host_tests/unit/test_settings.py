@@ -1,0 +1,301 @@
+"""Settings: one schema, checked values, files that fall back."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware import board
+from firmware.storage import files, settings
+from firmware.storage.settings import SettingError, Settings
+
+BOARD = board.load("simulated")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path / "data")
+
+
+@pytest.fixture
+def own(folder):
+    made = Settings(BOARD, folder)
+    made.load()
+    return made
+
+
+def test_every_default_is_valid_on_every_board():
+    for name in board.names():
+        made = Settings(board.load(name), "")
+        names = list(made.names())
+        assert len(names) == len(set(names))
+        for setting in names:
+            entry = made.entry(setting)
+            value = made.get(setting)
+            assert settings.check(entry, value) == value
+            assert entry[settings.HELP]
+            assert len(setting) <= 20, "the console's table has 20 columns for names"
+
+
+def test_defaults_come_from_the_board(own):
+    assert own.get("bed240.limit_a") == 40
+    assert own.get("bed1.limit_a") == 20
+    assert own.get("bed1.priority") == 4
+    assert own.get("total.limit_w") == 9600
+    assert own.get("leg.limit_a") == 40
+    assert own.get("bed1.after_boot") == "off"
+    assert own.get("bed1.peak_x") == 8
+    assert own.outlet(4, "limit_a") == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("bed1.limit_a", "15", 15),
+        ("bed1.limit_a", "15.5", 15.5),
+        ("bed1.limit_a", " 16 A ", 16),
+        ("bed1.limit_a", "16a", 16),
+        ("bed1.limit_a", 20.0, 20),
+        ("bed1.limit_a", 16, 16),
+        ("mqtt.port", "8883", 8883),
+        ("mqtt.tls", "on", True),
+        ("mqtt.tls", "YES", True),
+        ("mqtt.discovery", "0", False),
+        ("mqtt.discovery", False, False),
+        ("mqtt.interval_s", "0.5 s", 0.5),
+        ("supply.hz", "auto", 0),
+        ("supply.hz", "50", 50),
+        ("supply.hz", 60, 60),
+        ("bed2.trip_class", "Motor", "motor"),
+        ("device.name", "Ünser Truck", "Ünser Truck"),
+        ("device.id", "my-truck_1", "my-truck_1"),
+        ("wifi.password", "pass word", "pass word"),
+    ],
+)
+def test_accepted(own, name, value, stored):
+    assert own.set(name, value) == stored
+    assert own.get(name) == stored
+    assert type(own.get(name)) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("bed1.limit_a", "21", "1 to 20 A"),
+        ("bed1.limit_a", "0", "1 to 20 A"),
+        ("bed1.limit_a", "nan", "1 to 20 A"),
+        ("bed1.limit_a", "inf", "1 to 20 A"),
+        ("bed1.limit_a", "-inf", "1 to 20 A"),
+        ("bed1.limit_a", "", "1 to 20 A"),
+        ("bed1.limit_a", None, "1 to 20 A"),
+        ("bed1.limit_a", True, "1 to 20 A"),
+        ("bed1.limit_a", [20], "1 to 20 A"),
+        ("bed240.limit_a", "41", "1 to 40 A"),
+        ("bed1.peak_x", "12", "2 to 8.6"),
+        ("mqtt.port", "1883.5", "whole numbers from 1 to 65535"),
+        ("mqtt.port", "9" * 400, "whole numbers from 1 to 65535"),
+        ("mqtt.tls", "maybe", "on or off"),
+        ("mqtt.tls", 2, "on or off"),
+        ("supply.hz", "55", "auto, 50 or 60"),
+        ("bed1.trip_class", "never", "fast, standard, slow or motor"),
+        ("bed1.priority", 10, "whole numbers from 1 to 9"),
+        ("total.limit_w", 9601, "whole numbers from 100 to 9600 W"),
+        ("device.id", "a/b", "letters, digits, - and _"),
+        ("device.id", "ü", "letters, digits, - and _"),
+        ("device.name", "a\nb", "text of 0 to 32 bytes"),
+        ("device.name", "x" * 33, "text of 0 to 32 bytes"),
+        ("device.name", 5, "text of 0 to 32 bytes"),
+    ],
+)
+def test_refused_with_name_value_and_range(own, name, value, allowed):
+    before = own.get(name)
+    with pytest.raises(SettingError) as caught:
+        own.set(name, value)
+    assert str(caught.value).startswith(name + ": ")
+    assert allowed in str(caught.value)
+    assert len(str(caught.value)) < 160
+    assert own.get(name) == before
+
+
+def test_refused_secret_is_not_repeated(own):
+    with pytest.raises(SettingError) as caught:
+        own.set("wifi.password", "hush" * 30)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "mentions"),
+    [
+        ("bed1.limit", "bed1.limit_a"),
+        ("mqtt.hots", "mqtt.host"),
+        ("nonsense", "mqtt.*"),
+        ("bed9.limit_a", "bed1.*"),
+        ("", "mqtt.*"),
+        (".", "mqtt.*"),
+        ("x" * 500, "mqtt.*"),
+    ],
+)
+def test_unknown_name_says_what_exists(own, name, mentions):
+    for call in (lambda: own.get(name), lambda: own.set(name, 1), lambda: own.entry(name)):
+        with pytest.raises(SettingError) as caught:
+            call()
+        assert mentions in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
+def test_save_and_load(own, folder):
+    own.set("bed1.limit_a", 15.5)
+    own.set("wifi.password", "secret")
+    assert own.changed() == ["bed1.limit_a", "wifi.password"]
+    assert own.save() == ["bed1.limit_a", "wifi.password"]
+    assert own.changed() == []
+    again = Settings(BOARD, folder)
+    again.load()
+    assert again.load_report == ""
+    assert again.get("bed1.limit_a") == 15.5
+    assert again.get("wifi.password") == "secret"
+
+
+def test_back_to_default_counts_as_a_change(own):
+    own.set("bed1.limit_a", 15)
+    own.save()
+    own.set("bed1.limit_a", 20)
+    assert own.changed() == ["bed1.limit_a"]
+    own.save()
+    assert own.changed() == []
+
+
+def test_hooks_hear_changes_only(own):
+    heard = []
+    own.on_change(heard.append)
+    own.set("bed1.limit_a", 20)
+    assert heard == []
+    own.set("bed1.limit_a", 10)
+    own.set("bed1.limit_a", "10 A")
+    own.import_({"bed2.limit_a": 11, "bed1.limit_a": 10})
+    own.defaults()
+    assert heard == ["bed1.limit_a", "bed2.limit_a", "bed1.limit_a", "bed2.limit_a"]
+
+
+def test_reboot_names(own):
+    own.set("bed1.limit_a", 10)
+    own.set("mqtt.host", "broker")
+    assert own.needs_reboot() == ["mqtt.host"]
+
+
+def test_export_has_no_secrets_and_imports_again(own, folder):
+    own.set("wifi.password", "hush1234")
+    own.set("mqtt.password", "hush5678")
+    own.set("bed1.trip_class", "motor")
+    out = json.dumps(own.export())
+    assert "hush" not in out
+    other = Settings(BOARD, folder)
+    assert other.import_(json.loads(out)) == []
+    assert other.export() == own.export()
+    assert other.get("wifi.password") == ""
+
+
+def test_text_never_shows_a_secret(own):
+    assert own.text("wifi.password") == "(not set)"
+    own.set("wifi.password", "hush1234")
+    assert own.text("wifi.password") == "(set)"
+    assert own.text("supply.hz") == "auto"
+    assert own.text("bed1.limit_a") == "20 A"
+    assert own.text("mqtt.tls") == "off"
+
+
+def test_import_is_all_or_nothing(own):
+    with pytest.raises(SettingError, match=r"bed2\.limit_a"):
+        own.import_({"bed1.limit_a": 10, "bed2.limit_a": 99})
+    assert own.get("bed1.limit_a") == 20
+    assert own.changed() == []
+
+
+def test_unknown_keys_are_kept_and_written_back(own, folder):
+    settings.write_file(folder, {"bed1.limit_a": 12, "future.thing": [1, {"x": 2}]})
+    own.load()
+    assert own.load_report == ""
+    assert own.import_({"another.one": 3}) == ["another.one"]
+    own.set("bed1.limit_a", 13)
+    own.save()
+    stored = json.loads(files.read(folder + "/settings.json")[0])
+    assert stored == {"bed1.limit_a": 13, "future.thing": [1, {"x": 2}], "another.one": 3}
+
+
+def test_stored_value_out_of_range_uses_its_default_and_says_so(own, folder):
+    settings.write_file(folder + "/settings.json", {"bed1.limit_a": 99, "bed2.limit_a": 12})
+    own.load()
+    assert own.get("bed1.limit_a") == 20
+    assert own.get("bed2.limit_a") == 12
+    assert "bed1.limit_a" in own.load_report and "default" in own.load_report
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"3", b"{", b"", b"\xff\xfe", b"null", b'{"a":'])
+def test_good_checksum_over_nonsense(own, folder, payload):
+    files.make_folder(folder)
+    files.write(folder + "/settings.json", payload)
+    own.load()
+    assert "not a table of settings" in own.load_report
+    assert own.get("bed1.limit_a") == 20
+
+
+def test_torn_at_every_length_falls_back_to_previous_then_defaults(own, folder):
+    own.set("bed1.limit_a", 11)
+    own.save()
+    own.set("bed1.limit_a", 12)
+    own.save()
+    path = folder + "/settings.json"
+    with open(path, "rb") as stream:
+        whole = stream.read()
+    for length in range(len(whole)):
+        with open(path, "wb") as stream:
+            stream.write(whole[:length])
+        own.load()
+        assert own.get("bed1.limit_a") == 11
+        assert "previous version is used" in own.load_report
+    files.remove(path + ".bak")
+    own.load()
+    assert own.get("bed1.limit_a") == 20
+    assert "defaults are used" in own.load_report
+    for outlet in BOARD.outlets:
+        assert own.get(outlet.name + ".after_boot") == "off"
+
+
+def test_names_and_positions_agree(own):
+    for i, name in enumerate(own.names()):
+        assert own.index(name) == i
+        assert own.name_at(i) == name
+    assert own.index("nonsense") == -1
+    assert own.name_at(-1) == ""
+
+
+NAMES = list(Settings(BOARD, "").names())
+JSONABLE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(NAMES), JSONABLE)
+def test_any_value_is_stored_valid_or_refused(name, value):
+    made = Settings(BOARD, "")
+    try:
+        stored = made.set(name, value)
+    except SettingError as error:
+        assert str(error).startswith(name)
+        assert made.changed() == []
+    else:
+        assert settings.check(made.entry(name), stored) == stored
+        assert json.loads(json.dumps(stored)) == stored
+
+
+@given(st.binary(max_size=60))
+def test_any_file_loads(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "settings.json").write_bytes(data)
+    made = Settings(BOARD, str(folder))
+    made.load()
+    assert made.load_report
+    assert made.changed() == []

