@@ -10,7 +10,6 @@ from firmware import events
 from firmware.protection import outlet as o
 from firmware.protection import thermal
 from firmware.protection.dispatch import Dispatch
-from firmware.sensing import reduce as r
 from firmware.sensing.plausibility import ChannelCheck
 
 _LEARN_WINDOWS = const(24)  # zero and noise of the sensors, before anything may close
@@ -25,7 +24,7 @@ _SHORT_TIME_MS = const(500)
 _PICKUP_PERCENT = const(105)
 _WELD_PERCENT = const(3)  # of the rating: current with an open relay
 _SQRT2 = 1.41421356
-# words that are read every cycle: reduce.B_…, reduce.M_…, thermal.T_…
+# the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
 _M_SQ = const(3)
 _M_RMS = const(4)
@@ -35,6 +34,9 @@ _M_POWER = const(17)
 _M_FLAGS = const(22)
 _T_LOAD = const(0)
 _F_ALWAYS = const(3)  # flags that count although the relay is closed: rail, frozen
+_M_RESIDUE = const(0)
+_M_NOISE = const(1)
+_M_WELD = const(23)
 
 _WHY = {
     events.THERMAL: "overload",
@@ -65,7 +67,7 @@ class OutletControl:
         self.reason = events.NONE
         self.thermal = element
         weld = outlet.rating_ma * _WELD_PERCENT / 100 / meter.unit_per_count
-        meter.set_word(r.M_WELD, int(weld * weld))
+        meter.set_word(_M_WELD, int(weld * weld))
         meter.learn_zero(True)
         self.check = ChannelCheck()
         self.at_rest = True
@@ -547,11 +549,11 @@ class Controller:
         """Per channel: gain against the board's nominal, learnt zero and noise in counts."""
         result = {}
         for m in self.meter.channels:
-            zero = self.fast.zero(m.index) + m.word(r.M_RESIDUE) / 256
+            zero = self.fast.zero(m.index) + m.word(_M_RESIDUE) / 256
             result[m.channel.name] = {
                 "gain": round(self.meter.gains[m.index], 4),
                 "zero_counts": round(zero, 2),
-                "noise_counts": round((m.word(r.M_NOISE) / 256) ** 0.5, 2),
+                "noise_counts": round((m.word(_M_NOISE) / 256) ** 0.5, 2),
             }
         return result
 

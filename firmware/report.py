@@ -6,7 +6,10 @@ from collections import OrderedDict
 from firmware import events
 from firmware.protection import outlet as o
 from firmware.sensing import ntc
-from firmware.sensing.reduce import M_HIGH, M_LOW
+from micropython import const
+
+_M_LOW = const(6)  # reduce.M_LOW, reduce.M_HIGH
+_M_HIGH = const(7)
 
 
 def _r(value: float, digits: int):
@@ -69,7 +72,7 @@ def temperature(app):
     if index < 0:
         return None
     m = app.controller.meter.channels[index]
-    mid = (m.word(M_LOW) + m.word(M_HIGH)) // 2
+    mid = (m.word(_M_LOW) + m.word(_M_HIGH)) // 2
     celsius = ntc.celsius(mid)
     return None if celsius is None else _r(celsius, 1)
 

@@ -23,6 +23,8 @@ _WRAP = const(0xFF)  # in place of the length's high byte: the next record is at
 _SENT = const(1)
 _DONE = const(2)
 _CHUNK = const(256)
+_IPPROTO_TCP = const(6)
+_TCP_NODELAY = const(1)
 _IN_PROGRESS = (115, 119, 36, 11)  # EINPROGRESS as Linux, lwIP and BSD number it; EAGAIN
 _REASONS = (
     "protocol version",
@@ -618,6 +620,11 @@ class Client:
             if e.errno not in _IN_PROGRESS:
                 raise
         await _writable(sock)
+        try:
+            # An acknowledgement followed by an answer must not wait for the peer's delayed ACK.
+            sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+        except OSError:
+            pass
         if self._tls:
             sock = self._tls.wrap_socket(
                 sock, server_hostname=self._server_name, do_handshake_on_connect=False

@@ -6,14 +6,52 @@
 from array import array
 
 import machine
-from firmware.sensing import kernel as k
+from micropython import const
 
-_SLOTS = 16
-_WAVE_MS = 300
-_WAVE_POST_MS = 60
-_LEASE_MS = 3000
-_MID = 2048
-_MAX_WINDOW = 64
+_RING_SLOTS = const(16)
+_WAVE_MS = const(300)
+_WAVE_POST_MS = const(60)
+_LEASE_MS = const(3000)
+_MID = const(2048)
+_MAX_WINDOW = const(64)
+# The layout of the state block and of a window, as sensing/kernel.py defines it. Repeated,
+# because that module is loaded only where there is no machine code; a test compares them.
+_N_CH = const(0)
+_N_LIMIT = const(3)
+_N_MIN = const(4)
+_N_MAX = const(5)
+_SLOT_HEAD = const(6)
+_N_FREE = const(6)
+_HYST = const(9)
+_LEASE = const(10)
+_LEASE_TRIPPED = const(11)
+_PEAK_TRIPS = const(12)
+_SHORT_TRIPS = const(13)
+_HEAD = const(15)
+_CH_WORDS = const(16)
+_TAIL = const(16)
+_SLOTS = const(17)
+_MERGED = const(18)
+_LOST = const(19)
+_WAVE_POS = const(20)
+_WAVE_SCANS = const(21)
+_WAVE_HOLD = const(22)
+_WAVE_POST = const(23)
+_N_VOLT = const(27)
+_PEAK_SCANS = const(28)
+_ALL_MASK = const(29)
+_ALL_BITS = const(31)
+_HEAD_WORDS = const(32)
+_C_MIN = const(3)
+_C_MAX = const(4)
+_C_ZERO = const(5)
+_C_PEAK = const(6)
+_C_VSEL = const(8)
+_C_BIT = const(9)
+_C_MASK = const(10)
+_C_MUX = const(11)
+_C_SHORT = const(12)
+_C_SHORT_MAX = const(14)
 
 
 class FastLane:
@@ -23,9 +61,9 @@ class FastLane:
         self.board = board
         self.period_us = board.scan_period_us
         self.n_ch = len(board.channels)
-        self.words = k.SLOT_HEAD + 5 * self.n_ch
-        self.st = st = array("i", bytes(4 * (k.HEAD_WORDS + k.CH_WORDS * self.n_ch)))
-        self.ring = array("i", bytes(4 * _SLOTS * self.words))
+        self.words = _SLOT_HEAD + 5 * self.n_ch
+        self.st = st = array("i", bytes(4 * (_HEAD_WORDS + _CH_WORDS * self.n_ch)))
+        self.ring = array("i", bytes(4 * _RING_SLOTS * self.words))
         wave_scans = self.scans(_WAVE_MS)
         self.wave = array("H", bytes(2 * wave_scans * self.n_ch))
         self._pins = [machine.Pin(o.relay, machine.Pin.OUT, value=0) for o in board.outlets]
@@ -34,35 +72,35 @@ class FastLane:
         if board.contactor is not None:
             self._contactor = machine.Pin(board.contactor, machine.Pin.OUT, value=0)
         self.contactor_closed = False
-        st[k.N_CH] = self.n_ch
-        st[k.N_VOLT] = board.voltages
-        st[k.SLOTS] = _SLOTS
-        st[k.HYST] = 60
-        st[k.PEAK_SCANS] = 2
-        st[k.WAVE_SCANS] = wave_scans
-        st[k.WAVE_HOLD] = -1
-        st[k.WAVE_POST] = self.scans(_WAVE_POST_MS)
-        st[k.ALL_BITS] = (1 << len(board.outlets)) - 1
+        st[_N_CH] = self.n_ch
+        st[_N_VOLT] = board.voltages
+        st[_SLOTS] = _RING_SLOTS
+        st[_HYST] = 60
+        st[_PEAK_SCANS] = 2
+        st[_WAVE_SCANS] = wave_scans
+        st[_WAVE_HOLD] = -1
+        st[_WAVE_POST] = self.scans(_WAVE_POST_MS)
+        st[_ALL_BITS] = (1 << len(board.outlets)) - 1
         self.lease_scans = self.scans(_LEASE_MS)
         for channel in board.channels:
             c = self.base(channel.index)
-            st[c + k.C_ZERO] = _MID
-            st[c + k.C_MIN] = 4095
-            st[c + k.C_PEAK] = 8191  # never reached until a limit is set
-            st[c + k.C_SHORT] = 1 << 24
-            st[c + k.C_SHORT_MAX] = 1 << 29
+            st[c + _C_ZERO] = _MID
+            st[c + _C_MIN] = 4095
+            st[c + _C_PEAK] = 8191  # never reached until a limit is set
+            st[c + _C_SHORT] = 1 << 24
+            st[c + _C_SHORT_MAX] = 1 << 29
             if channel.mux is not None:
                 mask = 0
                 for bit, pin in enumerate(board.mux_address):
                     if channel.mux >> bit & 1:
                         mask |= 1 << pin
-                st[c + k.C_MUX] = mask
+                st[c + _C_MUX] = mask
         for outlet in board.outlets:
             c = self.base(outlet.channel)
-            st[c + k.C_BIT] = 1 << outlet.index
-            st[c + k.C_MASK] = 1 << outlet.relay
-            st[c + k.C_VSEL] = outlet.volts
-            st[k.ALL_MASK] |= 1 << outlet.relay
+            st[c + _C_BIT] = 1 << outlet.index
+            st[c + _C_MASK] = 1 << outlet.relay
+            st[c + _C_VSEL] = outlet.volts
+            st[_ALL_MASK] |= 1 << outlet.relay
         self.set_nominal_hz(60)
 
     def scans(self, ms: int) -> int:
@@ -71,7 +109,7 @@ class FastLane:
 
     def base(self, channel: int) -> int:
         """Offset of a channel's words in `st`."""
-        return k.HEAD_WORDS + k.CH_WORDS * channel
+        return _HEAD_WORDS + _CH_WORDS * channel
 
     # -- limits (control task, on a settings change) ------------------------------------------
 
@@ -80,34 +118,34 @@ class FastLane:
         35 to 80 Hz."""
         cycle = (1_000_000 // hz + self.period_us // 2) // self.period_us
         st = self.st
-        st[k.N_FREE] = cycle
-        st[k.N_MIN] = 1_000_000 // 80 // self.period_us
-        st[k.N_MAX] = min(1_000_000 // 35 // self.period_us, _MAX_WINDOW)
-        if not st[k.N_LIMIT]:
-            st[k.N_LIMIT] = cycle
+        st[_N_FREE] = cycle
+        st[_N_MIN] = 1_000_000 // 80 // self.period_us
+        st[_N_MAX] = min(1_000_000 // 35 // self.period_us, _MAX_WINDOW)
+        if not st[_N_LIMIT]:
+            st[_N_LIMIT] = cycle
 
     def set_peak(self, channel: int, counts: int):
         """Instantaneous limit; two consecutive scans above it open the outlet's relay."""
-        self.st[self.base(channel) + k.C_PEAK] = counts
+        self.st[self.base(channel) + _C_PEAK] = counts
 
     def set_short_time(self, channel: int, mean_square: int, delay_ms: int):
         """Definite-time limit: windows above `mean_square` (counts^2) for `delay_ms` open it."""
         c = self.base(channel)
-        self.st[c + k.C_SHORT] = mean_square
-        self.st[c + k.C_SHORT_MAX] = self.scans(delay_ms)
+        self.st[c + _C_SHORT] = mean_square
+        self.st[c + _C_SHORT_MAX] = self.scans(delay_ms)
 
     # -- lease ---------------------------------------------------------------------------------
 
     def renew_lease(self):
         """The control lane is alive: relays may stay closed for another 3 s."""
-        self.st[k.LEASE] = self.lease_scans
+        self.st[_LEASE] = self.lease_scans
 
     def lease_lost(self) -> bool:
         """Whether the lease ran out since the last acknowledge_lease()."""
-        return self.st[k.LEASE_TRIPPED] != 0
+        return self.st[_LEASE_TRIPPED] != 0
 
     def acknowledge_lease(self):
-        self.st[k.LEASE_TRIPPED] = 0
+        self.st[_LEASE_TRIPPED] = 0
 
     # -- relays --------------------------------------------------------------------------------
 
@@ -117,7 +155,7 @@ class FastLane:
         st = self.st
         bit = 1 << outlet
         irq = machine.disable_irq()
-        free = not (st[k.PEAK_TRIPS] | st[k.SHORT_TRIPS]) & bit and not st[k.LEASE_TRIPPED]
+        free = not (st[_PEAK_TRIPS] | st[_SHORT_TRIPS]) & bit and not st[_LEASE_TRIPPED]
         if free:
             self._pins[outlet].value(1)
         machine.enable_irq(irq)
@@ -145,15 +183,15 @@ class FastLane:
 
     def fast_trips(self) -> int:
         """Bits of the outlets that this lane has opened and nobody has acknowledged."""
-        return self.st[k.PEAK_TRIPS] | self.st[k.SHORT_TRIPS]
+        return self.st[_PEAK_TRIPS] | self.st[_SHORT_TRIPS]
 
     def is_peak_trip(self, outlet: int) -> bool:
-        return self.st[k.PEAK_TRIPS] >> outlet & 1 == 1
+        return self.st[_PEAK_TRIPS] >> outlet & 1 == 1
 
     def excursion(self, channel: int) -> int:
         """Largest distance from mid-scale in the open window, counts."""
         c = self.base(channel)
-        return max(self.st[c + k.C_MAX] - _MID, _MID - self.st[c + k.C_MIN], 0)
+        return max(self.st[c + _C_MAX] - _MID, _MID - self.st[c + _C_MIN], 0)
 
     def acknowledge_trip(self, outlet: int):
         """The trip is recorded and latched by the control lane."""
@@ -161,8 +199,8 @@ class FastLane:
         keep = ~(1 << outlet)
         st = self.st
         irq = machine.disable_irq()
-        st[k.PEAK_TRIPS] &= keep
-        st[k.SHORT_TRIPS] &= keep
+        st[_PEAK_TRIPS] &= keep
+        st[_SHORT_TRIPS] &= keep
         machine.enable_irq(irq)
 
     # -- windows -------------------------------------------------------------------------------
@@ -170,38 +208,38 @@ class FastLane:
     def window(self) -> int:
         """Offset in `ring` of the oldest finished window, or -1. It stays valid until
         release_window()."""
-        tail = self.st[k.TAIL]
-        if tail == self.st[k.HEAD]:
+        tail = self.st[_TAIL]
+        if tail == self.st[_HEAD]:
             return -1
         return tail * self.words
 
     def release_window(self):
-        tail = self.st[k.TAIL] + 1
-        self.st[k.TAIL] = 0 if tail >= _SLOTS else tail
+        tail = self.st[_TAIL] + 1
+        self.st[_TAIL] = 0 if tail >= _RING_SLOTS else tail
 
     def windows_merged(self) -> int:
         """Windows that were added to their predecessor because the control lane was late."""
-        return self.st[k.MERGED]
+        return self.st[_MERGED]
 
     def windows_lost(self) -> int:
         """Windows lost for good: the control lane was away for more than about 6 s."""
-        return self.st[k.LOST]
+        return self.st[_LOST]
 
     # -- waveforms -----------------------------------------------------------------------------
 
     def freeze_wave(self):
         """Keep the last 300 ms, 60 ms of them still to come."""
-        if self.st[k.WAVE_HOLD] < 0:
-            self.st[k.WAVE_HOLD] = self.st[k.WAVE_POST]
+        if self.st[_WAVE_HOLD] < 0:
+            self.st[_WAVE_HOLD] = self.st[_WAVE_POST]
 
     def wave_frozen(self) -> bool:
-        return self.st[k.WAVE_HOLD] == 0
+        return self.st[_WAVE_HOLD] == 0
 
     def wave_hex(self, channel: int) -> str:
         """All codes of a channel, oldest first, three hexadecimal digits each (outer lane)."""
         n_ch = self.n_ch
-        scans = self.st[k.WAVE_SCANS]
-        pos = self.st[k.WAVE_POS]
+        scans = self.st[_WAVE_SCANS]
+        pos = self.st[_WAVE_POS]
         codes = bytearray(scans * 3)
         for i in range(scans):
             code = self.wave[(pos + i) % scans * n_ch + channel]
@@ -210,11 +248,11 @@ class FastLane:
 
     def zero(self, channel: int) -> int:
         """The code that the kernel takes for zero."""
-        return self.st[self.base(channel) + k.C_ZERO]
+        return self.st[self.base(channel) + _C_ZERO]
 
     def move_zero(self, channel: int, counts: int):
         """Shift the code that the kernel takes for zero (control task, while it learns)."""
-        self.st[self.base(channel) + k.C_ZERO] += counts
+        self.st[self.base(channel) + _C_ZERO] += counts
 
     def run_wave(self):
-        self.st[k.WAVE_HOLD] = -1
+        self.st[_WAVE_HOLD] = -1

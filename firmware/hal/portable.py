@@ -8,8 +8,9 @@ from array import array
 
 import machine
 from firmware.hal.fastlane import FastLane
-from firmware.sensing import kernel
+from micropython import const
 
+_OPENED = const(14)  # kernel.OPENED
 _START = 0x105  # as the RP2040's: enable, start once, and "ready" so that nobody waits
 
 
@@ -52,6 +53,8 @@ class Sampler(FastLane):
             import uctypes
             from firmware.sensing import kernel_viper
         except (ImportError, SyntaxError):  # CPython, or a port without a native emitter
+            from firmware.sensing import kernel
+
             kernel.attach(self.st, self.ring, self.wave, self.codes)
             return kernel.scan
         self._scratch = array("I", [0, 0, 0])
@@ -89,9 +92,9 @@ class Sampler(FastLane):
             i += 1
         self._kernel(None)
         st = self.st
-        opened = st[kernel.OPENED]
+        opened = st[_OPENED]
         if opened:
-            st[kernel.OPENED] = 0
+            st[_OPENED] = 0
             for pin in self._pins:
                 if opened & 1:
                     pin.value(0)

@@ -53,6 +53,7 @@ class Mqtt:
         self.base = ""
         self.commands = 0  # obeyed
         self.refused = 0
+        self.unanswered = 0  # answers that found no room: more commands than the line can carry
         self.errors = 0  # exceptions in this task
         self.events_lost = 0  # overwritten in the journal before they could be sent
         self.setup_error = ""  # why there is no client although mqtt.host is set
@@ -186,6 +187,7 @@ class Mqtt:
         state["device_id"] = self.device_id
         state["commands"] = self.commands
         state["refused"] = self.refused
+        state["unanswered"] = self.unanswered
         state["errors"] = self.errors
         state["events_lost"] = self.events_lost
         state["events_waiting"] = self._app.journal.last_seq - self._acked
@@ -240,7 +242,7 @@ class Mqtt:
         if len(self._long) < 2:
             self._long.append((self.base + name, text))
         else:
-            self.refused += 1
+            self.unanswered += 1
 
     async def _publish_long(self):
         while self._long:
@@ -470,5 +472,8 @@ def _get(settings, name):
 def _read_file(path):
     if not path:
         return None
-    with open(path, "rb") as stream:
-        return stream.read()
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as e:
+        raise mqtt.MqttError("mqtt.ca_file: cannot read '%s' (%s)" % (path, e))

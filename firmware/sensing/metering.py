@@ -6,20 +6,36 @@ from array import array
 
 from micropython import const
 
-from firmware.sensing import reduce as r
 
 _W_LOCKED = const(2)
 _W_BEFORE = const(3)
 _W_AFTER = const(4)
-_B_N = const(2)
-_B_PERIODS = const(3)
-_B_MOVE = const(6)
 _BLOCK_CYCLES = const(10)
 _LEARN_CURRENT = const(3)  # zero tracking: 1/8 of the difference a window
 _LEARN_VOLTAGE = const(6)  # slower: a window is a cycle give or take a scan
 _LEARN_NOISE = const(16)
 _NEVER = const(1 << 29)
 _MWH_JOULES = 3.6
+# The block's layout, as reduce.py defines it (loaded only where there is no machine code); a
+# test compares them.
+_B_MOVE = const(6)
+_B_PERIODS = const(3)
+_B_N = const(2)
+_B_CHANNELS = const(0)
+_B_VOLTS = const(1)
+_B_HEAD = const(7)
+_M_RESIDUE = const(0)
+_M_BLK_N = const(11)
+_M_BLK_SQ = const(12)
+_M_BLK_VX = const(13)
+_M_VSEL = const(15)
+_M_W_DIV = const(16)
+_M_E_UNIT = const(19)
+_M_E_MWH = const(20)
+_M_E_KWH = const(21)
+_M_WELD = const(23)
+_M_LEARN = const(24)
+_M_WORDS = const(25)
 
 
 class ChannelMeter:
@@ -28,7 +44,7 @@ class ChannelMeter:
     def __init__(self, block, channel):
         self.channel = channel
         self.index = channel.index
-        self.at = r.B_HEAD + r.M_WORDS * channel.index
+        self.at = _B_HEAD + _M_WORDS * channel.index
         self._block = block
         self.unit_per_count = channel.full_scale / 2048  # mA or mV
 
@@ -41,12 +57,12 @@ class ChannelMeter:
 
     def learn_zero(self, on: bool):
         """Track zero and noise: nothing flows in this channel (its relay is open)."""
-        self._block[self.at + r.M_LEARN] = _LEARN_CURRENT | _LEARN_NOISE if on else 0
+        self._block[self.at + _M_LEARN] = _LEARN_CURRENT | _LEARN_NOISE if on else 0
 
     def rms(self) -> float:
         """RMS over the last ten cycles, mA or mV (outer lane)."""
-        n = self.word(r.M_BLK_N)
-        square = self.word(r.M_BLK_SQ)
+        n = self.word(_M_BLK_N)
+        square = self.word(_M_BLK_SQ)
         if n == 0 or square <= 0:
             return 0.0
         return (square * 16.0 / n) ** 0.5 * self.unit_per_count
@@ -55,25 +71,25 @@ class ChannelMeter:
 class Meter:
     """All channels of a board. `kernel`: reduce.reduce or its twin."""
 
-    def __init__(self, fast, kernel=r.reduce):
+    def __init__(self, fast, kernel):
         board = fast.board
         self.board = board
         self.fast = fast
         self.period_us = fast.period_us
         self._kernel = kernel
-        self.block = array("i", bytes(4 * (r.B_HEAD + r.M_WORDS * len(board.channels))))
-        self.block[r.B_CHANNELS] = len(board.channels)
-        self.block[r.B_VOLTS] = board.voltages
+        self.block = array("i", bytes(4 * (_B_HEAD + _M_WORDS * len(board.channels))))
+        self.block[_B_CHANNELS] = len(board.channels)
+        self.block[_B_VOLTS] = board.voltages
         self.gains = [1.0] * len(board.channels)  # calibrated, against the board's nominal
         self.channels = [ChannelMeter(self.block, c) for c in board.channels]
         self.volts = self.channels[: board.voltages]
         self.currents = [self.channels[o.channel] for o in board.outlets]
         for meter in self.channels:
-            meter.set_word(r.M_WELD, _NEVER)
+            meter.set_word(_M_WELD, _NEVER)
         for meter in self.volts:
-            meter.set_word(r.M_LEARN, _LEARN_VOLTAGE)
+            meter.set_word(_M_LEARN, _LEARN_VOLTAGE)
         for outlet in board.outlets:
-            self.currents[outlet.index].set_word(r.M_VSEL, outlet.volts)
+            self.currents[outlet.index].set_word(_M_VSEL, outlet.volts)
         self._scale()
         self.n = 0  # scans of the last window
         self.periods = 0  # windows merged into it
@@ -99,8 +115,8 @@ class Meter:
             w = self.watts_per_count2(outlet.index)
             joules = w * self.period_us / 1e6  # of one count^2 in one scan
             meter = self.currents[outlet.index]
-            meter.set_word(r.M_W_DIV, int(64 / w + 0.5))
-            meter.set_word(r.M_E_UNIT, int(_MWH_JOULES / joules + 0.5))
+            meter.set_word(_M_W_DIV, int(64 / w + 0.5))
+            meter.set_word(_M_E_UNIT, int(_MWH_JOULES / joules + 0.5))
 
     def watts_per_count2(self, outlet: int) -> float:
         """W per (voltage count x current count) of an outlet."""
@@ -146,20 +162,20 @@ class Meter:
         bits = self.block[_B_MOVE]
         for meter in self.channels:
             if bits >> meter.index & 1:
-                residue = meter.word(r.M_RESIDUE)
+                residue = meter.word(_M_RESIDUE)
                 counts = (residue + 128) >> 8
                 self.fast.move_zero(meter.index, counts)
-                meter.set_word(r.M_RESIDUE, residue - (counts << 8))
+                meter.set_word(_M_RESIDUE, residue - (counts << 8))
 
     # -- outer lane ----------------------------------------------------------------------------
 
     def watts(self, outlet: int) -> float:
         """Real power over the last ten cycles, W."""
         meter = self.currents[outlet]
-        n = meter.word(r.M_BLK_N)
+        n = meter.word(_M_BLK_N)
         if n == 0:
             return 0.0
-        return meter.word(r.M_BLK_VX) * 16.0 / n * self.watts_per_count2(outlet)
+        return meter.word(_M_BLK_VX) * 16.0 / n * self.watts_per_count2(outlet)
 
     def supply_mv(self, which: int) -> float:
         """RMS voltage over ten cycles, mV: 0 = L1, 1 = L2, 2 = L1 to L2."""
@@ -169,11 +185,11 @@ class Meter:
         two = self.volts[1]
         if which < 2:
             return self.volts[which].rms()
-        n = one.word(r.M_BLK_N)
+        n = one.word(_M_BLK_N)
         if n == 0:
             return 0.0
         # |v1 - v2|^2 = v1^2 + v2^2 - 2 v1 v2; the product is the second channel's power sum
-        squares = one.word(r.M_BLK_SQ) + two.word(r.M_BLK_SQ) - 2 * two.word(r.M_BLK_VX)
+        squares = one.word(_M_BLK_SQ) + two.word(_M_BLK_SQ) - 2 * two.word(_M_BLK_VX)
         return max(squares * 16.0 / n, 0.0) ** 0.5 * one.unit_per_count
 
     def hertz(self) -> float:
@@ -185,10 +201,10 @@ class Meter:
     def energy_mwh(self, outlet: int) -> int:
         """Energy delivered by an outlet since its counter began, mWh."""
         meter = self.currents[outlet]
-        return meter.word(r.M_E_KWH) * 1_000_000 + meter.word(r.M_E_MWH)
+        return meter.word(_M_E_KWH) * 1_000_000 + meter.word(_M_E_MWH)
 
     def restore_energy(self, outlet: int, mwh: int):
         """Continue a counter that was saved."""
         meter = self.currents[outlet]
-        meter.set_word(r.M_E_KWH, mwh // 1_000_000)
-        meter.set_word(r.M_E_MWH, mwh % 1_000_000)
+        meter.set_word(_M_E_KWH, mwh // 1_000_000)
+        meter.set_word(_M_E_MWH, mwh % 1_000_000)

@@ -1,6 +1,6 @@
 # Runs firmware/interfaces/mqtt.py with a fake app on the real MicroPython unix port, steered by
-# test_mqtt_interface.py: JSON objects, one a line, in on stdin and out on stdout. The first one in:
-# settings by name (`__` for the dot).
+# test_mqtt_interface.py: JSON objects, one a line, in on stdin and out on stdout. The first one
+# in: settings by name (`__` for the dot).
 
 import asyncio
 import gc
@@ -37,7 +37,8 @@ class Device:
             gc.collect()
             self.say(stats=self.mqtt.status(), heap_client=gc.mem_alloc() - self.before)
         elif what == "log":
-            self.say(log=[entry[:2] for entry in app.controller.log])
+            log = app.controller.log
+            self.say(log=[entry[:2] for entry in log], ticks_ms=[entry[2] for entry in log])
         elif what == "clock":
             app.clock.wall_s = order["wall_s"]
         elif what == "set":

