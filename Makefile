@@ -31,6 +31,7 @@ run: setup ## the firmware on real MicroPython against a simulated truck [SCENAR
 
 test: setup ## all tests: CPython, the unix port, the emulated chip, scenarios [PYTEST_ARGS=...]
 	@$(VENV) -m tools.runtime.unix
+	$(VENV) -m tools.emulator.prepare
 	echo "- running the tests" >&2
 	$(VENV) -m pytest host_tests $(PYTEST_ARGS)
 
@@ -39,14 +40,14 @@ lint: setup ## style and types, of host code and of firmware
 
 bench: setup ## the figures of docs/benchmarks.md; writes build/bench.json
 	@$(VENV) -m tools.runtime.unix
+	$(VENV) -m tools.emulator.prepare
 	$(VENV) -m tools.bench $(ARGS)
 
 image: setup ## the firmware image for the Raspberry Pi Pico: build/tailgate-RPI_PICO.uf2
 	@$(VENV) -m tools.image.build $(ARGS)
 
 emulate: setup ## that image on an emulated chip with a simulated truck, console in the terminal [ARGS=...]
-	@$(VENV) -m tools.image.build
-	$(VENV) -m tools.emulator.run $(ARGS)
+	@$(VENV) -m tools.emulator $(ARGS)
 
 stage: setup ## the device's file tree in build/device, for boards with a stock MicroPython
 	@$(VENV) -m tools.stage $(ARGS)

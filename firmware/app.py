@@ -72,11 +72,12 @@ class App:
         gc.collect()
         from firmware.interfaces.commands import Commands
         from firmware.interfaces.console import Console
-        from firmware.interfaces.mqtt import Mqtt
 
         self.commands = Commands(self)
         self.console = Console(self)
         if self.network is not None or self.board.hal == "portable":
+            from firmware.interfaces.mqtt import Mqtt
+
             self.mqtt = Mqtt(self)
         gc.collect()
 

@@ -16,8 +16,8 @@ from micropython import const
 
 _TICK_MS = const(100)  # how often deadlines are looked at
 _SETTLED_MS = const(5000)  # a connection that lived this long starts the back-off afresh
-_ACKS = const(48)  # PUBACKs that may wait
-_ACKS_PER_CHUNK = const(37)  # as many QoS 1 messages as one read can hold: the reader keeps room
+_ACKS = const(64)  # PUBACKs that may wait
+_ACKS_PER_CHUNK = const(43)  # as many QoS 1 messages as one read can hold: the reader keeps room
 _HEAD = const(5)  # bytes before a packet in a ring: length, state, packet id
 _WRAP = const(0xFF)  # in place of the length's high byte: the next record is at the ring's start
 _SENT = const(1)
@@ -152,15 +152,17 @@ class Ring:
         return self._tail if self._head - self._tail >= n else -1
 
     def _drop_head(self):
-        head = self._at(self._head)
+        head = self._head
         if self._buf[head + 2] == _SENT:
             self.inflight -= 1
         end = self._end(head)
-        if self.unsent == self.count:
-            self.unsent -= 1
-            self._next = end
+        first_unsent = self.unsent == self.count
         self.count -= 1
+        # Followed at once: the mark at `end` may be overwritten as soon as this room is free.
         self._head = self._at(end) if self.count else end
+        if first_unsent:
+            self.unsent -= 1
+            self._next = self._head
 
     def put(self, first, pid, topic, payload):
         """Queue one PUBLISH: first header byte, packet id (0 for QoS 0), bytes, bytes. False when
@@ -176,6 +178,7 @@ class Ring:
             if not self.lossy:
                 return False
             self._drop_head()
+            self._free()
             at = self._room(_HEAD + n)
         buf = self._buf
         if at != self._tail and len(buf) - self._tail >= _HEAD:
@@ -208,18 +211,18 @@ class Ring:
         when there is none or no room for it."""
         buf = self._buf
         while self.unsent:
-            here = self._at(self._next)
+            here = self._next
             if buf[here + 2] == _DONE:  # acknowledged before a rewind
-                self._next = self._end(here)
                 self.unsent -= 1
+                self._next = self._at(self._end(here)) if self.unsent else 0
                 continue
             end = self._end(here)
             n = end - here - _HEAD
             if n > len(out) - at:
                 return 0
             out[at : at + n] = self._mv[here + _HEAD : end]
-            self._next = end
             self.unsent -= 1
+            self._next = self._at(end) if self.unsent else 0
             if buf[here + 3] or buf[here + 4]:
                 buf[here + 2] = _SENT
                 buf[here + _HEAD] |= 8  # should it ever go out again, then as a duplicate
@@ -246,7 +249,7 @@ class Ring:
         return False
 
     def _free(self):
-        while self.count and self._buf[self._at(self._head) + 2] == _DONE:
+        while self.count and self._buf[self._head + 2] == _DONE:
             self._drop_head()
 
     def rewind(self):

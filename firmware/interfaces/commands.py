@@ -71,8 +71,8 @@ TABLE = (
     ),
     (
         "events",
-        "[count] [outlet] [kind] [since <seq>]",
-        "what happened, newest last",
+        "[count] [outlet] [kind]",
+        "what happened, newest last (also: since <seq>)",
         _LOOK,
         _A_OUTLET,
         events.KINDS,
@@ -135,10 +135,10 @@ def _cut(word):
 def _digits(word):
     """The number that a word of digits stands for, or -1."""
     number = 0
-    for char in word:
-        if not "0" <= char <= "9" or number > 99999999:
+    for byte in word.encode():
+        if not 48 <= byte <= 57 or number > 99999999:
             return -1
-        number = number * 10 + ord(char) - 48
+        number = number * 10 + byte - 48
     return number if word else -1
 
 

@@ -94,24 +94,25 @@ class Stalled(Exception):
 
 def split(line: str) -> list:
     """Words of a line; double quotes keep spaces together."""
+    # By bytes: MicroPython keeps every character for ever that an iteration over text has met.
     words = []
-    word = ""
+    word = bytearray()
     started = False
     quoted = False
-    for char in line:
-        if char == '"':
+    for byte in line.encode():
+        if byte == 34:
             quoted = not quoted
             started = True
-        elif char in " \t" and not quoted:
+        elif byte in (32, 9) and not quoted:
             if started:
-                words.append(word)
-            word = ""
+                words.append(word.decode())
+                word = bytearray()
             started = False
         else:
-            word += char
+            word.append(byte)
             started = True
     if started:
-        words.append(word)
+        words.append(word.decode())
     return words
 
 

@@ -1,6 +1,6 @@
 """What Home Assistant is told about this device: one retained device-discovery message.
 
-Role: builds the message piece by piece, so that its 10 KB never lie in the heap at once.
+Role: builds the message piece by piece, so that its 15 KB never lie in the heap at once.
 Called by: interfaces/mqtt.py (task). Topic: homeassistant/device/<device_id>/config.
 
 Ids are made of the device id and the board's outlet names, never of the names for people, so
@@ -12,28 +12,44 @@ import json
 
 # field on the wire: (label, device_class, unit, state_class). Energy must be total_increasing for
 # the Energy dashboard; every other figure that is to be charted is a measurement.
-_SENSORS = {
-    "power_w": ("power", "power", "W", "measurement"),
-    "current_a": ("current", "current", "A", "measurement"),
-    "voltage_v": ("voltage", "voltage", "V", "measurement"),
+_POWER = ("power", "power", "W", "measurement")
+_CURRENT = ("current", "current", "A", "measurement")
+_VOLTAGE = ("voltage", "voltage", "V", "measurement")
+_PERCENT = (None, "%", "measurement")
+_OUTLET = {
+    "power_w": _POWER,
+    "current_a": _CURRENT,
+    "voltage_v": _VOLTAGE,
     "energy_kwh": ("energy", "energy", "kWh", "total_increasing"),
-    "frequency_hz": ("frequency", "frequency", "Hz", "measurement"),
     "apparent_va": ("apparent power", "apparent_power", "VA", "measurement"),
     "power_factor": ("power factor", "power_factor", None, "measurement"),
-    "heat_percent": ("heat", None, "%", "measurement"),
-    "temperature_c": ("temperature", "temperature", "°C", "measurement"),
-    "headroom_w": ("headroom", "power", "W", "measurement"),
+    "load_percent": ("load",) + _PERCENT,
+    "heat_percent": ("heat",) + _PERCENT,
 }
+_LEG = {"current_a": _CURRENT}
+_TOTAL = {"power_w": _POWER}
+_SUPPLY = {
+    "voltage_v": _VOLTAGE,
+    "l1_v": ("L1 voltage", "voltage", "V", "measurement"),
+    "l2_v": ("L2 voltage", "voltage", "V", "measurement"),
+    "frequency_hz": ("frequency", "frequency", "Hz", "measurement"),
+}
+_DEVICE = {"temperature_c": ("temperature", "temperature", "°C", "measurement")}
+_TRIPS = {"trips": ("trips", None, None, "total_increasing")}
 _DIAGNOSTICS = {
     "uptime_s": ("uptime", "duration", "s", "total_increasing"),
-    "heap_free_b": ("free memory", "data_size", "B", "measurement"),
-    "heap_free_bytes": ("free memory", "data_size", "B", "measurement"),
-    "rssi_dbm": ("Wi-Fi signal", "signal_strength", "dBm", "measurement"),
-    "windows_lost": ("lost windows", None, None, "total_increasing"),
-    "boot": ("starts", None, None, "total_increasing"),
+    "last_event": ("last event", None, None, "measurement"),
 }
-# States of an outlet that are nothing to worry about.
-_FINE = ("on", "off")
+# States of an outlet that are nothing to worry about; shed outlets come back by themselves.
+_FINE = ("on", "off", "closing", "shed")
+
+
+# Announced, but for those who want them to switch on.
+_SPARE = ("apparent_va", "power_factor", "load_percent")
+
+
+def _json(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
 def topic(device_id):
@@ -41,7 +57,7 @@ def topic(device_id):
     return "homeassistant/device/%s/config" % device_id
 
 
-def _sensor(device_id, key, name, path, entry, diagnostic=False):
+def _sensor(device_id, key, name, path, entry, diagnostic, spare):
     label, device_class, unit, state_class = entry
     component = {
         "p": "sensor",
@@ -56,23 +72,26 @@ def _sensor(device_id, key, name, path, entry, diagnostic=False):
         component["unit_of_meas"] = unit
     if diagnostic:
         component["ent_cat"] = "diagnostic"
+    if spare:
+        component["en"] = False
     return component
-
-
-def _find(group, index, name):
-    """One outlet's or leg's part of the state and its path in a template: lists and dicts."""
-    if isinstance(group, dict):
-        return group.get(name, {}), "['%s']" % name
-    return (group[index] if index < len(group) else {}), "[%d]" % index
 
 
 def _figures(device_id, key, name, path, figures, table, diagnostic=False):
     for field in table:
-        if field in figures:
+        if figures.get(field) is not None:
             component = key + field
             yield (
                 component,
-                _sensor(device_id, component, name, path + "." + field, table[field], diagnostic),
+                _sensor(
+                    device_id,
+                    component,
+                    name,
+                    path + "." + field,
+                    table[field],
+                    diagnostic,
+                    field in _SPARE,
+                ),
             )
 
 
@@ -87,7 +106,7 @@ def _outlet(device_id, base, name, shown):
             "name": shown,
             "unique_id": "%s_%s_switch" % (device_id, name),
             "stat_t": state,
-            "val_tpl": "{{ 'ON' if value_json.state == 'on' else 'OFF' }}",
+            "val_tpl": "{{ 'ON' if value_json.on else 'OFF' }}",
             "cmd_t": order,
             "dev_cla": "outlet",
             "ret": False,
@@ -126,27 +145,22 @@ def components(device_id, base, outlets, state):
     base: topic prefix with its final slash; outlets: sequence of (name, name for people);
     state: what report.state() returned.
     """
-    outlet_group = state.get("outlets", {})
-    for i, (name, shown) in enumerate(outlets):
+    rows = state.get("outlets", {})
+    for name, shown in outlets:
         yield from _outlet(device_id, base, name, shown)
-        figures, path = _find(outlet_group, i, name)
-        yield from _figures(device_id, name + "_", shown, ".outlets" + path, figures, _SENSORS)
-    legs = state.get("legs", {})
-    for i, name in enumerate(("l1", "l2")):
-        figures, path = _find(legs, i, name)
-        yield from _figures(device_id, name + "_", name.upper(), ".legs" + path, figures, _SENSORS)
-    total = state.get("total")
-    if isinstance(total, dict):
-        yield from _figures(device_id, "total_", "total", ".total", total, _SENSORS)
-    yield from _figures(device_id, "total_", "total", "", state, _SENSORS)
-    for group in ("", "diagnostics", "supply"):
-        figures = state if not group else state.get(group)
-        if isinstance(figures, dict):
-            path = "." + group if group else ""
-            yield from _figures(device_id, "", "", path, figures, _DIAGNOSTICS, True)
-    supply = state.get("supply")
-    if isinstance(supply, dict):
-        yield from _figures(device_id, "supply_", "supply", ".supply", supply, _SENSORS)
+        path = ".outlets['%s']" % name
+        figures = rows.get(name, {})
+        yield from _figures(device_id, name + "_", shown, path, figures, _OUTLET)
+        yield from _figures(device_id, name + "_", shown, path, figures, _TRIPS, True)
+    rows = state.get("legs", {})
+    for name in rows:
+        path = ".legs['%s']" % name
+        yield from _figures(device_id, name + "_", name.upper(), path, rows[name], _LEG)
+    for group, table in (("total", _TOTAL), ("supply", _SUPPLY)):
+        figures = state.get(group, {})
+        yield from _figures(device_id, group + "_", group, "." + group, figures, table)
+    yield from _figures(device_id, "", "", "", state, _DEVICE)
+    yield from _figures(device_id, "", "", "", state, _DIAGNOSTICS, True)
 
 
 def parts(device_id, device_name, model, version, base, outlets, state):
@@ -164,9 +178,9 @@ def parts(device_id, device_name, model, version, base, outlets, state):
         "stat_t": base + "state",
         "qos": 0,
     }
-    yield json.dumps(head)[:-1]
-    comma = ', "cmps": {'
+    yield _json(head)[:-1]
+    comma = ',"cmps":{'
     for key, component in components(device_id, base, outlets, state):
-        yield '%s"%s": %s' % (comma, key, json.dumps(component))
-        comma = ", "
+        yield '%s"%s":%s' % (comma, key, _json(component))
+        comma = ","
     yield "}}"

@@ -78,6 +78,11 @@ class Mqtt:
     async def run(self):
         """The task. Ends only after stop()."""
         get = self._app.settings.get
+        if self.client:  # started again after a crash
+            await self.client.stop(0)
+            self.client = None
+            self._pids.clear()
+            self._sent = self._acked
         while not self._stop:
             if get("mqtt.host"):
                 try:
@@ -125,7 +130,7 @@ class Mqtt:
 
     def _configure(self):
         get = self._app.settings.get
-        device_id = get("device.id") or getattr(self._app, "device_id", "") or "tailgate"
+        device_id = self._app.device_id
         base = "tailgate/" + device_id + "/"
         context = None
         if get("mqtt.tls"):
@@ -136,7 +141,7 @@ class Mqtt:
         self.client = mqtt.Client(
             get("mqtt.host"),
             get("mqtt.port"),
-            "tailgate-" + device_id,
+            device_id if device_id.startswith("tailgate") else "tailgate-" + device_id,
             user=get("mqtt.user") or None,
             password=get("mqtt.password") or None,
             # A clean session: commands from before an outage must not arrive after it.
@@ -164,7 +169,7 @@ class Mqtt:
     def _may_block(self):
         """A DNS query can outlast the control lane's lease: only while every outlet is off."""
         for i in range(len(self._app.board.outlets)):
-            if self._report.outlet(self._app, i).get("state") != "off":
+            if self._report.outlet(self._app, i)["on"]:
                 return False
         return True
 
@@ -236,7 +241,7 @@ class Mqtt:
 
     def _send(self, name, payload):
         """Publish a dict that must arrive (QoS 1); in parts when it is too long for the ring."""
-        text = json.dumps(payload)
+        text = _json(payload)
         if self.client.publish(self.base + name, text, 1, False, True):
             return
         if len(self._long) < 2:
@@ -250,24 +255,22 @@ class Mqtt:
             await self.client.publish_parts(topic, lambda text=text: (text,))
 
     def _publish_state(self):
-        text = json.dumps(self._report.state(self._app))
+        text = _json(self._report.state(self._app))
         topic = self.base + "state"
         if not self.client.publish(topic, text) and len(self._long) < 2:
             self._long.append((topic, text))
 
     def _publish_outlets(self):
-        """State and reason of each outlet that changed, retained. QoS 1 and never dropped: the
-        last one is what a newcomer sees."""
+        """State and reason of each outlet that changed, retained; `on`: the relay is closed.
+        QoS 1 and never dropped: the last one is what a newcomer sees."""
         for i, outlet in enumerate(self._app.board.outlets):
             figures = self._report.outlet(self._app, i)
-            state = figures.get("state")
-            reason = figures.get("reason")
-            if self._shown[i] == (state, reason):
+            shown = {"state": figures["state"], "reason": figures["reason"], "on": figures["on"]}
+            if self._shown[i] == shown:
                 continue
-            text = json.dumps({"state": state, "reason": reason})
             topic = "%soutlet/%s/state" % (self.base, outlet.name)
-            if self.client.publish(topic, text, 1, True, True):
-                self._shown[i] = (state, reason)
+            if self.client.publish(topic, _json(shown), 1, True, True):
+                self._shown[i] = shown
 
     def _pump(self):
         """Hand the next events to the client, a few at a time."""
@@ -277,7 +280,7 @@ class Mqtt:
         for record in journal.since(self._sent):
             event = self._report.event(self._app, record)
             seq = event["seq"]
-            pid = self.client.publish(self.base + "event", json.dumps(event), 1, False, True)
+            pid = self.client.publish(self.base + "event", _json(event), 1, False, True)
             if not pid:
                 return
             self.events_lost += seq - self._sent - 1
@@ -433,6 +436,11 @@ class Mqtt:
                 "too many commands (%d at once, then %d a second)" % (_BURST, 1000 // _REFILL_MS)
             )
         self._tokens -= 1
+
+
+def _json(value):
+    """Compact: a sixth less on the line and in the rings."""
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _decode(payload):

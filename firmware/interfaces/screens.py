@@ -10,6 +10,7 @@ from firmware import events
 from firmware.storage import journal
 
 _BAR = const(10)
+_WRAP = const(72)
 _COLUMNS = const(77)  # 80, less the indent of an answer and the last one
 
 
@@ -41,9 +42,9 @@ def _word(value):
     if value is False:
         return "no"
     if isinstance(value, dict):
-        return " ".join("%s=%s" % (key, _word(value[key])) for key in value)
+        return " ".join(["%s=%s" % (key, _word(value[key])) for key in sorted(value)])
     if isinstance(value, (list, tuple)):
-        return " ".join(_word(part) for part in value) or "-"
+        return " ".join([_word(part) for part in value]) or "-"
     return str(value)
 
 
@@ -73,32 +74,24 @@ def event(app, record) -> str:
 
 
 def _state_word(row):
-    return (
-        row["state"]
-        if row.get("reason") in (None, "", "none")
-        else "%s: %s"
-        % (
-            row["state"],
-            row["reason"],
-        )
-    )
+    reason = row.get("reason")
+    if reason in (None, "", "none", "command"):
+        return row["state"]
+    return "%s: %s" % (row["state"], reason)
 
 
 def status(app, state):
     """The status screen: 80 columns, 11 lines and one for each outlet."""
     supply = state["supply"]
-    first = "%s (%s)   firmware %s   mode %s   up %s   %s C"
-    yield (
-        first
-        % (
-            state["device"],
-            app.board.name,
-            state["version"],
-            state["mode"],
-            clock(int(state["uptime_s"])),
-            _number(state["temperature_c"]),
-        )
-    )[:_COLUMNS]
+    first = "%s   %s   v%s   mode %s   up %s   %s C" % (
+        state["device"],
+        app.board.name,
+        state["version"],
+        state["mode"],
+        clock(int(state["uptime_s"])),
+        _number(state["temperature_c"]),
+    )
+    yield first[:_COLUMNS]
     yield "supply %s V  %s Hz   L1 %s V   L2 %s V   contactor %s" % (
         _number(supply["voltage_v"]),
         _number(supply["frequency_hz"], 2),
@@ -116,11 +109,11 @@ def status(app, state):
         "heat",
         "kWh",
     )
-    for name in state["outlets"]:
-        row = state["outlets"][name]
+    for outlet in app.board.outlets:
+        row = state["outlets"][outlet.name]
         percent = row["load_percent"]
         yield "%-8s %-18s %6s %6s  %s %4s%% %4s%% %9s" % (
-            name[:8],
+            outlet.name[:8],
             _state_word(row)[:18],
             _number(row["current_a"]),
             _number(row["power_w"], 0),
@@ -130,12 +123,15 @@ def status(app, state):
             _number(row["energy_kwh"], 3),
         )
     yield ""
-    for name in state["legs"]:
+    for name in app.board.legs:
         row = state["legs"][name]
         yield _total("leg " + name, row["current_a"], row["limit_a"], "A", 1)
     total = state["total"]
     yield _total("total", total["power_w"], total["limit_w"], "W", 0)
-    yield ("link     " + _word(state["link"]))[:_COLUMNS]
+    link = state["link"]
+    yield ("link     " + ", ".join(["%s %s" % (key, link[key]) for key in sorted(link)]))[
+        :_COLUMNS
+    ]
     last = app.journal.get(state["last_event"]) if state["last_event"] else None
     yield ("last     " + (event(app, last) if last else "no event yet"))[:_COLUMNS]
 
@@ -156,14 +152,15 @@ def _total(name, value, limit, unit, decimals):
 
 def _outlets(app, result):
     yield "%-8s %-18s %7s %4s  %s" % ("outlet", "state", "limit", "prio", "name")
-    for name in result["outlets"]:
+    for outlet in app.board.outlets:
+        name = outlet.name
         row = result["outlets"][name]
         yield "%-8s %-18s %5s A %4d  %s" % (
             name,
             _state_word(row),
             _number(row["limit_a"], 1),
             row["priority"],
-            app.settings.get(name + ".name"),
+            app.settings.get(name + ".name") or "-",
         )
 
 
@@ -199,15 +196,18 @@ def _events(app, result):
 
 
 def _energy(app, result):
-    for name in result["energy_kwh"]:
-        yield "%-8s %12s kWh" % (name, _number(result["energy_kwh"][name], 3))
+    for outlet in app.board.outlets:
+        kwh = result["energy_kwh"][outlet.name]
+        yield "%-8s %12s kWh" % (outlet.name, _number(kwh, 3))
     yield "%-8s %12s kWh" % ("total", _number(result["total_kwh"], 3))
 
 
 def _get(app, result):
     settings = app.settings
     unsaved = result["unsaved"]
-    for name in result["settings"]:
+    for name in settings.names():
+        if name not in result["settings"]:
+            continue
         mark = "*" if name in unsaved else " "
         yield "%s%-20s %s" % (mark, name, settings.text(name) or '""')
     if len(result["settings"]) == 1:
@@ -261,7 +261,7 @@ def lines(app, name: str, result: dict):
         for line in screen(app, result):
             yield line
         return
-    for key in result:
+    for key in sorted(result):
         value = result[key]
         if isinstance(value, list) and value and isinstance(value[0], (dict, list)):
             yield key + ":"
@@ -269,7 +269,11 @@ def lines(app, name: str, result: dict):
                 yield "  " + _word(row)
         elif isinstance(value, dict):
             yield key + ":"
-            for part in value:
+            for part in sorted(value):
                 yield "  %-16s %s" % (part, _word(value[part]))
+        elif isinstance(value, str) and len(value) > _WRAP:
+            yield key + ":"
+            for at in range(0, len(value), _WRAP):
+                yield "  " + value[at : at + _WRAP]
         else:
             yield "%-16s %s" % (key, _word(value))

@@ -26,6 +26,7 @@ _ERRNO = {
     2: "no such file or folder",
     5: "input/output error",
     13: "permission denied",
+    20: "not a folder",
     22: "not accepted by the file system",
     27: "file too large",
     28: "no space left on the flash",

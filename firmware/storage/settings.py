@@ -138,16 +138,18 @@ def _number(text, kind):
     return int(value) if kind == INT else _plain(value)
 
 
-def _is_printable(text):
-    for char in text:
-        if ord(char) < 32 or ord(char) == 127:
+# By bytes: MicroPython keeps every character for ever that an iteration over text has met.
+def _is_printable(data):
+    for byte in data:
+        if byte < 32 or byte == 127:
             return False
     return True
 
 
-def _is_ident(text):
-    for char in text:
-        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "-_"):
+def _is_ident(data):
+    for byte in data:
+        small = byte | 32
+        if not (97 <= small <= 122 or 48 <= byte <= 57 or byte == 45 or byte == 95):
             return False
     return True
 
@@ -203,9 +205,10 @@ def check(entry, value):
             return value
         if not isinstance(value, str):
             raise ValueError
-        if not entry[MIN] <= len(value.encode()) <= entry[MAX] or not _is_printable(value):
+        data = value.encode()
+        if not entry[MIN] <= len(data) <= entry[MAX] or not _is_printable(data):
             raise ValueError
-        if kind == IDENT and not _is_ident(value):
+        if kind == IDENT and not _is_ident(data):
             raise ValueError
         return value
     except (ValueError, TypeError, OverflowError, UnicodeError):
@@ -232,6 +235,7 @@ class Settings:
         self._unknown = {}  # keys of a newer version: kept, and written back
         self._hooks = []
         self._reboot = []
+        self._rewrite = False  # the file needs writing although no value changed
         self.load_report = ""
 
     # -- the schema ---------------------------------------------------------------------
@@ -415,7 +419,9 @@ class Settings:
                 checked.append((entry, check(entry, values[name])))
         for entry, value in checked:
             self._put(entry, value)
-        self._unknown.update(unknown)
+        if unknown:
+            self._unknown.update(unknown)
+            self._rewrite = True
         return sorted(unknown)
 
     # -- flash --------------------------------------------------------------------------
@@ -423,11 +429,14 @@ class Settings:
     def save(self) -> list:
         """Make the values last; returns the names written anew. Raises files.StorageError."""
         names = self.changed()
+        if not names and not self._rewrite:
+            return names
         files.make_folder(self._folder)
         stored = dict(self._unknown)
         stored.update(self._values)
         files.write(self._path, json.dumps(stored))
         self._saved = dict(self._values)
+        self._rewrite = False
         return names
 
     def load(self):
@@ -463,6 +472,7 @@ class Settings:
             note = "; ".join(([note] if note else []) + refused)
         self._saved = dict(self._values)
         self._reboot = []
+        self._rewrite = bool(note)
         self.load_report = note
 
 

@@ -30,7 +30,7 @@ class FakeController:
 
     def command(self, verb, index, source, force=False):
         app = self._app
-        self.log.append((verb, index, time.ticks_ms()))
+        self.log.append((verb, index, time.ticks_ms()))  # type: ignore[attr-defined]
         if self.veto:
             return self.veto
         if verb == "on" and app.states[index] == "tripped":
@@ -56,6 +56,7 @@ class FakeApp:
         self.settings = Settings(self.board, "")
         for name in settings:
             self.settings.set(name.replace("__", "."), settings[name])
+        self.device_id = self.settings.get("device.id") or "tailgate-0a0b0c"
         self.journal = Journal(256)
         self.clock = FakeClock()
         self.states = ["off"] * len(self.board.outlets)
@@ -77,20 +78,26 @@ class FakeApp:
         self.reasons[index] = "thermal"
         self.journal.add(events.TRIPPED, index, events.THERMAL, 27000, events.BY_CONTROL)
 
-    # -- report
+    # -- report: the shapes of firmware.report
 
     def outlet(self, app, index):
         on = self.states[index] == "on"
         return {
             "state": self.states[index],
-            "reason": self.reasons[index],
+            "reason": self.reasons[index] or "none",
+            "on": on,
             "current_a": 8.25 if on else 0.0,
-            "voltage_v": 120.1,
-            "power_w": 985 if on else 0,
-            "apparent_va": 991 if on else 0,
-            "power_factor": 0.994,
+            "voltage_v": 120.1 if on else 0.0,
+            "power_w": 985.0 if on else 0.0,
+            "apparent_va": 991.0 if on else 0.0,
+            "power_factor": 0.994 if on else 0.0,
             "energy_kwh": self.energy_kwh[index],
+            "frequency_hz": 60.0,
+            "limit_a": 20.0,
+            "load_percent": 41.3 if on else 0.0,
             "heat_percent": 12.5,
+            "priority": 3,
+            "trips": 0,
         }
 
     def state(self, app):
@@ -98,22 +105,27 @@ class FakeApp:
         for i, outlet in enumerate(self.board.outlets):
             outlets[outlet.name] = self.outlet(app, i)
         return {
-            "outlets": outlets,
-            "legs": {
-                "l1": {"current_a": 8.25, "voltage_v": 120.1},
-                "l2": {"current_a": 0.0, "voltage_v": 119.9},
-            },
-            "frequency_hz": 60.0,
-            "power_w": 985,
+            "device": self.device_id,
+            "version": self.version,
             "uptime_s": 12,
+            "mode": "outlets",
+            "supply": {"voltage_v": 240.0, "frequency_hz": 60.0, "l1_v": 120.1, "l2_v": 119.9},
+            "total": {"power_w": 985.0, "limit_w": 9600},
+            "legs": {
+                "l1": {"current_a": 8.25, "limit_a": 40.0},
+                "l2": {"current_a": 0.0, "limit_a": 40.0},
+            },
+            "temperature_c": 31.5,
+            "outlets": outlets,
+            "last_event": self.journal.last_seq,
         }
 
     def event(self, app, record):
         return {
             "seq": record[0],
-            "kind": events.name(events.KINDS, record[1]),
+            "uptime_s": record[6] + record[7] / 1000,
             "outlet": self.board.outlets[record[2]].name if record[2] >= 0 else None,
+            "event": events.name(events.KINDS, record[1]),
             "reason": events.name(events.REASONS, record[3]),
-            "value": record[4],
             "source": events.name(events.SOURCES, record[5]),
         }

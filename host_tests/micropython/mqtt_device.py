@@ -86,11 +86,14 @@ class Device:
 
         say(parts=await self.client.publish_parts(topic, make, True))
 
-    async def telemetry(self, count, size, pause_ms):
-        for i in range(count):
-            self.client.publish("t/telemetry", "%d:" % i + "x" * size)
+    async def telemetry(self, size, pause_ms):
+        """Publish numbered telemetry until told `enough`; tells the last number."""
+        number = 0
+        while not self.enough:
+            number += 1
+            self.client.publish("t/telemetry", "%d:" % number + "x" * size)
             await asyncio.sleep_ms(pause_ms)
-        say(telemetry_done=count)
+        say(telemetry_done=number)
 
     def obey(self, order):
         what = order.pop("do")

@@ -172,7 +172,7 @@ def say(data: bytes) -> Callable[[socket.socket], Any]:
 
     def script(sock: socket.socket) -> None:
         sock.sendall(data)
-        sock.settimeout(0.15)
+        sock.settimeout(0.05)
         with contextlib.suppress(OSError):
             while sock.recv(1024):
                 pass

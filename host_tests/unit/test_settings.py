@@ -167,7 +167,7 @@ def test_back_to_default_counts_as_a_change(own):
 
 
 def test_hooks_hear_changes_only(own):
-    heard = []
+    heard: list[str] = []
     own.on_change(heard.append)
     own.set("bed1.limit_a", 20)
     assert heard == []
@@ -260,6 +260,22 @@ def test_torn_at_every_length_falls_back_to_previous_then_defaults(own, folder):
     assert "defaults are used" in own.load_report
     for outlet in BOARD.outlets:
         assert own.get(outlet.name + ".after_boot") == "off"
+
+
+def test_save_writes_only_when_there_is_something_to_write(own, folder):
+    path = folder + "/settings.json"
+    assert own.save() == []
+    assert files.size(path) == -1
+    own.set("bed1.limit_a", 11)
+    own.save()
+    with open(path, "wb") as stream:
+        stream.write(b"damaged")
+    assert own.save() == []
+    own.load()
+    assert own.load_report
+    own.save()
+    own.load()
+    assert own.load_report == ""
 
 
 def test_names_and_positions_agree(own):

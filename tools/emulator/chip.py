@@ -44,6 +44,8 @@ class EmulatedPico:
     - `console`: what it printed (`console.text`), links for other programs
     - `edges`: every change that the chip made to a pin, `Edge(t_us, gpio, level)`
     - `resets`: times (us) of resets that the chip itself asked for (watchdog, `machine.reset()`)
+    - `usb_up_us`: when the USB host had set up the console after the latest start, or None.
+      What is printed earlier is kept by the chip (to 256 bytes) until it prints again.
     """
 
     def __init__(
@@ -97,6 +99,8 @@ class EmulatedPico:
         self.speed = speed
         self.console = Console(self._device.cdc, self._clock)
         self.resets: list[float] = []
+        self.usb_up_us: float | None = None
+        self._device.cdc.on_device_connected = self._usb_up
         self.on_reset: Callable[[], None] | None = None
         self.wall_s = 0.0
         self._wiring = Wiring(self._mcu, truck, inputs, quiet)
@@ -178,7 +182,11 @@ class EmulatedPico:
         self._device.hard_reset(cause=ResetCause.WATCHDOG)
         self._after_reset()
 
+    def _usb_up(self) -> None:
+        self.usb_up_us = self.now_us
+
     def _after_reset(self) -> None:
+        self.usb_up_us = None
         self.console.drop_queue()
         self._wiring.released()
         if self.on_reset is not None:

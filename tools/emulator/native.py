@@ -1,7 +1,7 @@
 """The emulator's own C sources, compiled for exactly this Python: 2.5 times as fast as its wheel.
 
 The wheel of rp2040py carries C sources together with extensions for Python's *limited* interface,
-which serve every Python version and are slow. `python -m tools.emulator.native` compiles the same
+which serve every Python version and are slow. `python -m tools.emulator.prepare` compiles the same
 sources against the full interface into build/emulator; `install()` makes `import rp2040py` find
 those. Where there is no C compiler everything works as before, only slower.
 """
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-from tools.progress import ToolError, fail, step
+from tools.progress import ToolError, step
 from tools.runtime import apt
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,39 +127,24 @@ def prepare(say: Callable[[str], None] = step) -> bool:
             errors = [error for error in pool.map(build, sources) if error]
         if errors:
             raise ToolError(errors[0])
+        stamp.touch()
         _try_out(where)
     except ToolError as error:
         say(f"the emulator's core was not compiled ({error}): it will run at half its speed")
         shutil.rmtree(where, ignore_errors=True)
         return False
     shutil.rmtree(work)
-    stamp.touch()
     return True
 
 
 def _try_out(where: Path) -> None:
-    """Import what was compiled in a process of its own."""
+    """See that a process of its own loads what was compiled, and not what the wheel has."""
     script = (
-        "import sys; from tools.emulator import native; from pathlib import Path;"
-        f"sys.meta_path.insert(0, native._Finder(Path({str(where)!r})));"
-        "import rp2040py.native._simulator as m, rp2040py.device;"
-        f"assert m.__file__.startswith({str(where)!r}), m.__file__"
+        "import tools.emulator, rp2040py.native._simulator as used;"
+        f"assert used.__file__.startswith({str(where)!r}), used.__file__"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise ToolError((done.stderr.strip().splitlines() or ["it does not load"])[-1])
-
-
-def main() -> int:
-    """Command line."""
-    try:
-        prepare()
-        return 0
-    except ToolError as error:
-        return fail(error)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -156,12 +157,10 @@ def _configure(
 
 
 def _ninja(work: Path, environment: dict[str, str]) -> None:
-    # A manifest that reads another tree than last time is still the same file to ninja.
-    frozen = work / "frozen_content.c"
-    tree = work / "tailgate-tree"
-    if not tree.exists() or tree.read_text() != environment["TAILGATE_TREE"]:
-        frozen.unlink(missing_ok=True)
-        tree.write_text(environment["TAILGATE_TREE"])
+    # Compiled modules are told apart by name and age only, and another tree may hold older files
+    # of the same names: compile them all, it takes less than a second.
+    shutil.rmtree(work / "frozen_mpy", ignore_errors=True)
+    (work / "frozen_content.c").unlink(missing_ok=True)
     _call("ninja", ["ninja", "-C", str(work), "-j", str(_JOBS)], environment)
 
 
@@ -171,13 +170,21 @@ def _call(name: str, command: list[str], environment: dict[str, str]) -> None:
     )
     if done.returncode == 0:
         return
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    output = done.stdout + done.stderr
     log = BUILD / "image" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("\n".join(lines) + "\n")
-    complaints = [line for line in lines if "error" in line.lower()]
-    first = (complaints or lines or ["no message"])[0].strip()
-    raise ToolError(f"{name} failed: {first} (the whole output is in {log})")
+    log.write_text(output)
+    raise ToolError(f"{name} failed: {_first_complaint(output)} (all of it is in {log})")
+
+
+def _first_complaint(output: str) -> str:
+    """The line that says what is wrong; of a module that does not compile, file and line."""
+    match = re.search(r"error compiling (\S+):(.*?)^(\w+Error: .*?)$", output, re.S | re.M)
+    if match:
+        line = re.search(r"line (\d+)", match[2])
+        return f"{match[1]}{', line ' + line[1] if line else ''}: {match[3]}"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), (lines or ["?"])[-1])
 
 
 def main(argv: list[str] | None = None) -> int:

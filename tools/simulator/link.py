@@ -17,19 +17,20 @@ A **request** is 16 bytes: `op u32, epoch u32, time u32, arg u32`. The instant m
 | 7 RESET | cause (2 reset(), 3 watchdog, 5 soft) | none: the host ends the process |
 | 8 WATCHDOG | timeout, ms: it is armed | none |
 
-The **head** is 8 bytes: `limit u32, value u16, inputs u16`. `limit`: microseconds from the request's
-instant up to which the chip may let time run before it asks again. `inputs`: levels of the board's
-inputs, bit n = the n-th of the table. Codes have 12 bits scaled to 16, as `ADC.read_u16()` gives
-them. Every SCAN answer has `rows` rows, so that its length is known; rows past `value` are void.
+The **head** is 8 bytes: `limit u32, value u16, inputs u16`. `limit`: microseconds from the
+request's instant up to which the chip may let time run before it asks again. `inputs`: levels of
+the board's inputs, bit n = the n-th of the table. Codes have 12 bits scaled to 16, as
+`ADC.read_u16()` gives them. Every SCAN answer has `rows` rows, so that its length is known; rows
+past `value` are void.
 
 The **table** is u16 words, the first one their number without itself: limit (2 words), ticks_us()
 at the start (2), Unix time at the start (2), seed of `random` (2), reset cause, unique id (4),
 rows in a SCAN answer, channels n, n times (ADC gpio, multiplexer address or 255), address pins m,
 their GPIOs, inputs k, their GPIOs.
 
-While the host does not answer, virtual time stands still; this is how it stops, steps and paces the
-chip. Answers come after the host has read the chip's console, and typed input is in the console's
-pipe before the answer, so a run without sockets is deterministic to the byte.
+While the host does not answer, virtual time stands still; this is how it stops, steps and paces
+the chip. Answers come after the host has read the chip's console, and typed input is in the
+console's pipe before the answer, so a run without sockets is deterministic to the byte.
 """
 
 from __future__ import annotations

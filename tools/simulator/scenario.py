@@ -23,6 +23,7 @@ One statement a line; `#` begins a comment. Times are seconds of virtual time si
     expect no console "tripped" within 0 20
     expect state bed1 tripped at 12                   of `status --json`, asked at that time
     expect reason bed1 thermal at 12
+    expect link mqtt up at 9                          likewise: wifi, mqtt
     expect reading bed1 current_a 11.5 12.5 at 10     likewise: an outlet, leg, `total`, `supply`
     expect amps bed1 11.5 12.5 at 10                  what really flows, RMS
     end 20
@@ -73,7 +74,7 @@ class Action:
 class Expectation:
     """One `expect`. Times in us; `at` kinds have start == end."""
 
-    kind: str  # relay, coil, console, no console, state, reason, reading, amps
+    kind: str  # relay, coil, console, no console, state, reason, link, reading, amps
     words: tuple[str, ...]
     how: str  # within, throughout, at
     start_us: int
@@ -187,9 +188,9 @@ class _Parser:
             raise self.fail("expected `end <seconds>` as the last statement")
         if scenario.broker and not self.speed_given:
             scenario.speed = 1.0  # the broker lives in real time
-        for item in [*scenario.actions, *scenario.expectations]:
-            self.line = item.line
-            last = item.t_us if isinstance(item, Action) else item.end_us
+        times = [(action.line, action.t_us) for action in scenario.actions]
+        times += [(e.line, e.end_us) for e in scenario.expectations]
+        for self.line, last in times:
             if last > scenario.end_us:
                 raise self.fail(f"expected a time up to the end, {scenario.end_us / 1e6:g} s")
         if not scenario.expectations:
@@ -295,6 +296,7 @@ class _Parser:
             "no console": ('"<regular expression>"', 1, ("within",)),
             "state": ("<outlet> <state>", 2, ("at",)),
             "reason": ("<outlet> <reason>", 2, ("at",)),
+            "link": ("mqtt|wifi <state>", 2, ("at",)),
             "reading": ("<outlet>|<leg>|total|supply <field> <low> <high>", 4, ("at",)),
             "amps": ("<outlet> <low> <high>", 3, ("at",)),
         }
@@ -334,6 +336,7 @@ class _Parser:
             "relay": relays,
             "coil": relays,
             "reading": [*outlets, *board.legs, "total", "supply"],
+            "link": ["mqtt", "wifi"],
         }.get(kind, outlets)
         if words[0] not in known:
             raise self.fail(f"expected one of {' '.join(known)}, not '{words[0]}'")
@@ -549,6 +552,13 @@ class _Player:
         return actual == e.words[1], actual
 
     _check_reason = _check_state
+
+    def _check_link(self, e: Expectation) -> tuple[bool, str]:
+        status = self._status(e)
+        if status is None:
+            return False, "no answer"
+        actual = str(status.get("link", {}).get(e.words[0]))
+        return actual == e.words[1], actual
 
     def _check_reading(self, e: Expectation) -> tuple[bool, str]:
         status = self._status(e)

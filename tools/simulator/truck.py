@@ -169,9 +169,21 @@ class Truck:
             return 0
         return self._codes(self._adc_plans[channel], t_us)[0]
 
+    @property
+    def latency_us(self) -> int:
+        """No contact follows its coil sooner than this, so that scans this far ahead are certain
+        whatever the chip does with its pins; the link fetches them in one exchange."""
+        quickest = min(min(r.operate_us, r.release_us) for r in self.relays.values())
+        return max(0, quickest - 500)
+
     def set_pin(self, gpio: int, level: int | None, t_us: int) -> None:
-        """The chip drives `gpio` high or low, or releases it (None: pull-downs keep coils off)."""
-        self._advance(t_us)
+        """The chip drives `gpio` high or low, or releases it (None: pull-downs keep coils off).
+
+        `t_us` may lie up to `latency_us` before the clock: see there.
+        """
+        if t_us < self._now - self.latency_us:
+            raise ValueError(f"an edge at {t_us} us is too late for a clock at {self._now} us")
+        self._advance(max(t_us, self._now))
         before = self.pins.get(gpio)
         if level is not None:
             level = 1 if level else 0

@@ -137,7 +137,7 @@ def work(settings, latch, counters, journal, store):
             known["seq"] = trying["seq"]
 
 
-for cut in range(cuts):
+for _cut in range(cuts):
     fs = vfs.VfsLfs2(flash, progsize=256)
     vfs.mount(fs, "/flash")
     os.chdir("/flash")

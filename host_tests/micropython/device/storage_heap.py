@@ -38,7 +38,10 @@ def load(name):
 measured("code files", lambda: load("firmware.storage.files"))
 measured("code settings", lambda: load("firmware.storage.settings"))
 measured("code journal", lambda: load("firmware.storage.journal"))
-measured("code counters+latch", lambda: (load("firmware.storage.counters"), load("firmware.storage.latch")))
+measured(
+    "code counters+latch",
+    lambda: (load("firmware.storage.counters"), load("firmware.storage.latch")),
+)
 measured("code commands", lambda: load("firmware.interfaces.commands"))
 measured("code editor", lambda: load("firmware.interfaces.editor"))
 measured("code screens", lambda: load("firmware.interfaces.screens"))
@@ -61,7 +64,7 @@ journal.now_s = 1 << 29
 journal.now_ms = 990
 before = gc.mem_alloc()
 micropython.heap_lock()
-for i in range(1000):
+for _ in range(1000):
     journal.tick(17)
     journal.add(events.TRIPPED, 4, events.THERMAL, (1 << 30) - 1, events.BY_CONTROL)
     journal.add(events.ON, -1, events.COMMAND, -(1 << 30), events.BY_MQTT)

@@ -73,7 +73,7 @@ erases("journal, a record a flush", 3000, one)
 
 
 def many(i):
-    for n in range(16):
+    for _ in range(16):
         journal.add(events.ON, 2, events.COMMAND, i, events.BY_CONSOLE)
     store.flush()
 

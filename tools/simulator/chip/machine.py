@@ -13,8 +13,9 @@
 
 import os
 import sys
-import utime
 from array import array
+
+import utime
 from micropython import const
 
 EPOCH_US = const(500_000_000)  # whole milliseconds and seconds, and twice it still fits
@@ -162,8 +163,9 @@ def _connect(from_host, to_host):
     for n in range(64):
         _level[n] = 2
     # asyncio's own queue takes the real clock for tasks that are due at once. Virtual milliseconds
-    # stay ahead of it by 1.5 to 2.2 days, so such tasks are due, and before all that wait for an
-    # instant. It bounds a run to 3.8 virtual days more, or 1.5 days less, than the real time spent.
+    # stay ahead of it by 1.5 to 2.3 days (2 to 3 times 2**26), so such tasks are due, and before
+    # all that wait for an instant. Half of the period of ticks is 6.2 days: a run may simulate up
+    # to 3.8 days more, or 1.5 days less, than the real time it takes.
     _ms0 = ((utime.ticks_ms() >> 26) + 3 << 26) & _MASK
     _plan()
     return seed

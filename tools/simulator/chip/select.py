@@ -1,5 +1,6 @@
 # MicroPython's `select` on the simulated chip's clock: poll() is where asyncio idles, so it is
 # where most of the virtual time passes. See machine.py.
+# ruff: noqa: F401
 
 import io
 

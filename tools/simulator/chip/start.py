@@ -21,7 +21,7 @@ os.chdir(_flash)
 def _run(name):
     # Errors are printed and survived, as on the chip. True when the program asked to end.
     try:
-        execfile(_root + "/" + name, {"__name__": "__main__"})
+        execfile(_root + "/" + name, {"__name__": "__main__"})  # noqa: F821
     except SystemExit:
         return True
     except BaseException as e:

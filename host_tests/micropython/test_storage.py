@@ -1,0 +1,63 @@
+"""Settings, journal, counters and latch on real MicroPython: heap, wear, power cuts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Erases of any block in ten years, and the blocks of a Pico W's file system that are free.
+ERASES_MAX = 10_000
+FREE_BLOCKS = 200
+MINUTES = 10 * 365.25 * 24 * 60
+
+
+def run(micropython: str, script: str, *args: str, heap: str = "190k") -> dict[str, Any]:
+    done = subprocess.run(
+        [micropython, "-X", f"heapsize={heap}", f"host_tests/micropython/device/{script}", *args],
+        cwd=ROOT,
+        env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_heap(micropython: str) -> None:
+    used = run(micropython, "storage_heap.py")
+    assert used["allocated by 2000 records"] == 0
+    assert used["last_seq"] == 2000
+    assert used["record"] == [2000, 1, -1, 1, -(2**30), 3, 2**29 + 17, 990, 0]
+    assert used["settings"] <= 512
+    assert used["journal 256"] <= 4608
+    assert used["journal store"] <= 1024
+    assert used["console"] <= 2048
+
+
+def test_wear(micropython: str) -> None:
+    """Counters each minute, a journal record each minute, a trip each hour, for ten years."""
+    erases = run(micropython, "storage_wear.py", heap="4m")
+    per_minute = (
+        erases["counters"] + erases["journal, a record a flush"] + erases["latch"] * 2 / 60
+    )
+    assert per_minute * MINUTES / FREE_BLOCKS < ERASES_MAX
+    # littlefs moves a pair of metadata blocks after 100 erases: no block stands out.
+    assert erases["worst block"] <= 130
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_power_cuts(micropython: str, seed: int) -> None:
+    """Each restart finds valid settings, a journal without gaps, trips and energy as confirmed."""
+    result = run(micropython, "storage_cuts.py", str(seed), "1000", heap="2m")
+    assert result["cuts"] == 1000
+    assert result["records"] > 5000

@@ -1,0 +1,138 @@
+"""The discovery message against what Home Assistant's MQTT integration demands of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tools import cpython
+
+cpython.install()
+
+from firmware.interfaces import discovery  # noqa: E402
+from host_tests.fakes.fake_app import FakeApp  # noqa: E402
+
+BASE = "tailgate/dut/"
+
+# Unit and state classes that Home Assistant accepts for a sensor's device class.
+SENSOR_RULES: dict[str, tuple[set[str | None], set[str]]] = {
+    "power": ({"W"}, {"measurement"}),
+    "apparent_power": ({"VA"}, {"measurement"}),
+    "current": ({"A"}, {"measurement"}),
+    "voltage": ({"V"}, {"measurement"}),
+    "energy": ({"kWh"}, {"total", "total_increasing"}),
+    "frequency": ({"Hz"}, {"measurement"}),
+    "power_factor": ({None, "%"}, {"measurement"}),
+    "temperature": ({"°C"}, {"measurement"}),
+    "duration": ({"s"}, {"measurement", "total", "total_increasing"}),
+    "data_size": ({"B"}, {"measurement", "total", "total_increasing"}),
+    "signal_strength": ({"dBm"}, {"measurement"}),
+}
+KEYS = {
+    "sensor": {"p", "name", "unique_id", "val_tpl", "stat_cla"},
+    "switch": {"p", "name", "unique_id", "stat_t", "val_tpl", "cmd_t", "dev_cla", "ret", "qos"},
+    "binary_sensor": {"p", "name", "unique_id", "stat_t", "val_tpl", "json_attr_t", "dev_cla"},
+    "button": {"p", "name", "unique_id", "cmd_t", "pl_prs", "ret", "qos"},
+}
+OPTIONAL = {"sensor": {"dev_cla", "unit_of_meas", "ent_cat", "en"}}
+
+
+def message(app: FakeApp | None = None, **names: str) -> tuple[dict[str, Any], list[str]]:
+    """The parsed message and its parts; `names`: names for people by outlet."""
+    app = app or FakeApp()
+    outlets = [(o.name, names.get(o.name, o.name)) for o in app.board.outlets]
+    parts = list(
+        discovery.parts("dut", "Truck", "simulated", "1.2.3", BASE, outlets, app.state(app))
+    )
+    whole: dict[str, Any] = json.loads("".join(parts))
+    return whole, parts
+
+
+def resolve(template: str, state: dict[str, Any]) -> Any:
+    """What a template `{{ value_json.a['b'].c }}` yields."""
+    found = re.fullmatch(r"\{\{ value_json((?:\.\w+|\['\w+'\]|\[\d+\])+) \}\}", template)
+    assert found, template
+    value: Any = state
+    for dotted, named, index in re.findall(r"\.(\w+)|\['(\w+)'\]|\[(\d+)\]", found[1]):
+        value = value[int(index)] if index else value[dotted or named]
+    return value
+
+
+def test_frame() -> None:
+    whole, _ = message()
+    assert set(whole) == {"dev", "o", "avty_t", "stat_t", "qos", "cmps"}
+    assert whole["dev"]["ids"] == ["dut"]
+    assert whole["dev"]["name"] == "Truck"
+    assert whole["o"] == {"name": "Tailgate", "sw": "1.2.3"}
+    assert whole["avty_t"] == "tailgate/dut/availability"
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", discovery.topic("dut"))
+
+
+def test_components() -> None:
+    whole, _ = message()
+    ids = set()
+    for key, component in whole["cmps"].items():
+        platform = component["p"]
+        assert KEYS[platform] <= set(component), key
+        assert set(component) <= KEYS[platform] | OPTIONAL.get(platform, set()), key
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", key)
+        assert component["unique_id"] == "dut_" + key
+        ids.add(component["unique_id"])
+        for topic in ("stat_t", "cmd_t", "json_attr_t"):
+            assert component.get(topic, BASE).startswith(BASE)
+            assert not set("#+") & set(component.get(topic, ""))
+    assert len(ids) == len(whole["cmps"])
+    platforms = [component["p"] for component in whole["cmps"].values()]
+    assert platforms.count("switch") == platforms.count("button") == 5
+    assert platforms.count("binary_sensor") == 5
+
+
+def test_sensors_read_what_is_in_the_state() -> None:
+    app = FakeApp()
+    state = app.state(app)
+    whole, _ = message(app)
+    for key, sensor in whole["cmps"].items():
+        if sensor["p"] != "sensor":
+            continue
+        assert isinstance(resolve(sensor["val_tpl"], state), (int, float)), key
+        device_class = sensor.get("dev_cla")
+        if device_class:
+            units, classes = SENSOR_RULES[device_class]
+            assert sensor.get("unit_of_meas") in units, key
+            assert sensor["stat_cla"] in classes, key
+    for name in ("cabin1", "bed240"):
+        energy = whole["cmps"][name + "_energy_kwh"]
+        assert (energy["dev_cla"], energy["stat_cla"]) == ("energy", "total_increasing")
+    assert whole["cmps"]["total_power_w"]["stat_cla"] == "measurement"
+    assert whole["cmps"]["uptime_s"]["ent_cat"] == "diagnostic"
+
+
+def test_what_the_state_lacks_is_not_announced() -> None:
+    app = FakeApp()
+    state = app.state(app)
+    for outlet in state["outlets"].values():
+        del outlet["heat_percent"]
+    state["temperature_c"] = None  # a board without that sensor
+    state["temperature_c"] = None  # no such sensor on this board
+    keys = dict(discovery.components("dut", BASE, [("bed1", "bed1")], state))
+    assert "bed1_current_a" in keys
+    assert "bed1_heat_percent" not in keys
+    assert "temperature_c" not in keys
+
+
+def test_renaming_changes_names_only() -> None:
+    before, _ = message()
+    after, _ = message(bed1='Kühlbox "hinten"')
+    assert after["cmps"]["bed1_switch"]["name"] == 'Kühlbox "hinten"'
+    for whole in (before, after):
+        for component in whole["cmps"].values():
+            del component["name"]
+    assert before == after
+
+
+def test_parts_are_small_and_repeatable() -> None:
+    _, parts = message()
+    assert max(len(part) for part in parts) < 420, "peak heap while it is built"
+    assert message()[1] == parts
+    assert sum(len(part.encode()) for part in parts) < 20_000

@@ -1,0 +1,1 @@
+"""Putting the firmware onto a board over its serial port."""
