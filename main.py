@@ -39,8 +39,11 @@ def _main():
         print("interrupted: all relays are open")
         return
     except BaseException as error:
-        _open_relays()
-        _record(error)
+        try:
+            _open_relays()
+            _record(error)
+        except BaseException as also:  # whatever happens here, the reset below opens them
+            print(also)
     import time
 
     import machine

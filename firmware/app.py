@@ -66,6 +66,7 @@ class App:
         self.counters = CounterStore(folder, names)
         self.store_error = ""
         self._stop = None
+        self._on_before = None
         self.mqtt = None
         self.network = network.make(self.settings)
         self._load()
@@ -110,7 +111,7 @@ class App:
             files.remove(files.join(self.folder, "crash.txt"))
 
     def _load_gains(self):
-        data, _, note = files.read(files.join(self.folder, "calibration.json"))
+        data, _, _ = files.read(files.join(self.folder, "calibration.json"))
         if data is None:
             return
         try:
@@ -167,6 +168,8 @@ class App:
             step()
             beat()
             await sleep_ms(_CONTROL_MS)
+        if self._stop == "reboot":
+            self._on_before = self._on()
         self.fast.open_all()
         await self._goodbye()
 
@@ -186,6 +189,8 @@ class App:
 
     async def _after_boot(self):
         """Outlets that their owner wants back after a restart; never one that tripped."""
+        if not self.latch_store.trusted:  # a trip may be missing from it
+            return
         while self.controller.starting:
             await asyncio.sleep_ms(50)
         for outlet in self.board.outlets:
@@ -205,20 +210,26 @@ class App:
                 last = time.ticks_ms()
             self._save(due)
 
+    def _on(self) -> list:
+        """Names of the outlets that are on."""
+        return [x.name for x in self.controller.outlets if o.energised(x.state)]
+
     def _save(self, counters: bool):
         controller = self.controller
         try:
             if controller.latch_dirty:
                 controller.latch_dirty = False
-                on = [x.name for x in controller.outlets if o.energised(x.state)]
+                on = self._on_before  # of a reboot by command, which opens them first
+                if on is None:
+                    on = self._on()
                 self.latch_store.save(controller.latched(), on)
             if self.journal_store.due() or counters:
                 self.journal_store.flush()
             if controller.calibration_dirty:
-                controller.calibration_dirty = False
                 gains = {c.name: self.meter.gains[c.index] for c in self.board.channels}
                 files.make_folder(self.folder)
                 files.write(files.join(self.folder, "calibration.json"), json.dumps(gains))
+                controller.calibration_dirty = False
             if counters:
                 mwh = {x.name: self.meter.energy_mwh(x.index) for x in self.board.outlets}
                 self.counters.save(mwh)

@@ -13,10 +13,12 @@ from firmware.protection.dispatch import Dispatch
 from firmware.sensing.plausibility import ChannelCheck
 
 _LEARN_WINDOWS = const(24)  # zero and noise of the sensors, before anything may close
+_LEARN_EXTRA = const(60)  # so many more while a zero still moves
 _OPEN_WINDOWS = const(12)  # after opening: relay and arc are done, the channel is at rest
 _CLOSING_WINDOWS = const(3)  # a relay's operate time is 10 ms
 _SUPPLY_WINDOWS = const(30)  # no-volt release: shorter dips ride through
 _SILENT_MS = const(200)  # no window for so long: the sampler is dead
+_STEP_MS = const(50)
 _LOCKOUT_TRIPS = const(3)
 _LOCKOUT_S = const(3600)
 _SHORT_TIME_X = const(6)
@@ -26,6 +28,7 @@ _WELD_PERCENT = const(3)  # of the rating: current with an open relay
 _SQRT2 = 1.41421356
 # the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
+_B_MOVE = const(6)
 _M_SQ = const(3)
 _M_RMS = const(4)
 _M_LOW = const(6)
@@ -33,10 +36,13 @@ _M_HIGH = const(7)
 _M_POWER = const(17)
 _M_FLAGS = const(22)
 _T_LOAD = const(0)
+_F_RAIL = const(1)
 _F_ALWAYS = const(3)  # flags that count although the relay is closed: rail, frozen
 _M_RESIDUE = const(0)
 _M_NOISE = const(1)
 _M_WELD = const(23)
+
+_FAULTS = (events.SENSOR, events.WELDED, events.SUPPLY, events.LEASE_LOST, events.CONTACTOR)
 
 _WHY = {
     events.THERMAL: "overload",
@@ -105,6 +111,7 @@ class Controller:
         self.dispatch = Dispatch(board, elements[n:], self.scans_per_s)
         self.priorities = [x.priority for x in board.outlets]
         self.starting = _LEARN_WINDOWS
+        self._extra = _LEARN_EXTRA
         self.contactor_blocked = False  # a welded relay: nothing behind the contactor may close
         self.latch_dirty = False  # storage has something to save
         self.calibration_dirty = False
@@ -116,6 +123,7 @@ class Controller:
         self._low_volts = [0] * len(meter.volts)
         self._supply_lost = False
         self._supply_q3 = 0  # half of the nominal voltage, counts x 8
+        self._mv_q8 = 0  # counts x 8 -> mV x 256
         self.configure()
         settings.on_change(self._setting_changed)
 
@@ -148,7 +156,9 @@ class Controller:
         hertz = settings.get("supply.hz")
         fast.set_nominal_hz(hertz or 60)
         nominal_mv = settings.get("supply.nominal_v") * 1000
-        self._supply_q3 = int(nominal_mv / 2 / self.meter.volts[0].unit_per_count * 8)
+        per_count = self.meter.volts[0].unit_per_count
+        self._supply_q3 = int(nominal_mv / 2 / per_count * 8)
+        self._mv_q8 = int(per_count * 32 + 0.5)
         self.dispatch.configure(
             self.priorities,
             int(settings.get("leg.limit_a") * 1000),
@@ -163,7 +173,15 @@ class Controller:
         for outlet in self.outlets:
             if outlet.name in latched:
                 reason, trips, heat, _ = latched[outlet.name]
-                outlet.state = o.LOCKOUT if reason == events.LOCKED else o.TRIPPED
+                if reason == events.LOCKED:
+                    outlet.state = o.LOCKOUT
+                elif reason in _FAULTS:
+                    outlet.state = o.FAULT
+                else:
+                    outlet.state = o.TRIPPED
+                if reason == events.WELDED:  # the contactor must not feed it at the next start
+                    self.contactor_blocked = True
+                    self.dispatch.stuck_mask |= 1 << outlet.index
                 outlet.reason = reason
                 outlet.trips = trips
                 outlet.thermal.set_permille(min(max(heat, 0), 4000))
@@ -196,11 +214,16 @@ class Controller:
             count += 1
         if count:
             self._silent_ms = 0
-            self._is_silent = False
             self.windows = (self.windows + count) & 0x3FFFFFFF
-        else:
-            self._silent_ms += passed
-            if self._silent_ms > _SILENT_MS and not self._is_silent:
+            if self._is_silent:
+                self._is_silent = False
+                if not self.starting:
+                    fast.contactor(not self.contactor_blocked)
+        elif not self._is_silent:
+            # A soft sampler stands still as long as this lane does: only time in which it could
+            # have delivered counts.
+            self._silent_ms += passed if passed < _STEP_MS else _STEP_MS
+            if self._silent_ms > _SILENT_MS:
                 self._is_silent = True
                 fast.open_all()
                 for outlet in self.outlets:
@@ -251,10 +274,6 @@ class Controller:
             state = outlet.state
             if state == o.ON or state == o.CLOSING:
                 on_mask |= 1 << i
-                if outlet.at_rest:
-                    outlet.at_rest = False
-                    outlet.open_windows = 0
-                    outlet.meter.learn_zero(False)
                 if state == o.CLOSING:
                     outlet.closing_windows += 1
                     if outlet.closing_windows >= _CLOSING_WINDOWS:
@@ -273,6 +292,12 @@ class Controller:
                     outlet.fault_now = fault = outlet.check.judge(flags)
                     if fault:
                         self._fault(outlet, fault)
+                        if fault == events.SENSOR:
+                            # Its reading is nonsense: it must not heat the curve nor load the
+                            # limits, which would shed outlets that are sound.
+                            block[at + _M_SQ] = 0
+                            block[at + _M_RMS] = 0
+                            block[at + _M_POWER] = 0
             sq = block[at + _M_SQ]
             heat[outlet.thermal.at + _T_LOAD] = sq if sq > 0 else 0
             amps_ma[i] = block[at + _M_RMS] * outlet.ma_q8 >> 8
@@ -287,10 +312,15 @@ class Controller:
                     amps = amps_ma[outlet.index]
                     self._trip(outlet, events.THERMAL, amps, events.BY_CONTROL)
             on_mask &= ~hot
+        n *= meter.periods
         if self.starting:
             self.starting -= 1
             if not self.starting:
-                fast.contactor(not self.contactor_blocked)
+                if self._extra and block[_B_MOVE] >> len(meter.volts):
+                    self._extra -= 1  # a zero far from mid-scale is still being learnt
+                    self.starting = 1
+                else:
+                    fast.contactor(not self.contactor_blocked)
         shed = dispatch.decide(n, hot, amps_ma, power_w, on_mask)
         if shed:
             self._shed(shed & on_mask)
@@ -322,7 +352,7 @@ class Controller:
         block = self.meter.block
         i = 0
         for m in self.meter.volts:
-            if block[m.at + _M_RMS] < self._supply_q3:
+            if block[m.at + _M_RMS] < self._supply_q3 or block[m.at + _M_FLAGS] & _F_RAIL:
                 if self._low_volts[i] < _SUPPLY_WINDOWS:
                     self._low_volts[i] += 1
             else:
@@ -339,9 +369,7 @@ class Controller:
         if lost != self._supply_lost and not self.starting:
             self._supply_lost = lost
             kind = events.FAULT if lost else events.CLEARED
-            m = self.meter.volts[0]
-            # counts x 8 -> mV
-            millivolts = m.word(_M_RMS) * int(m.unit_per_count * 32) >> 8
+            millivolts = self.meter.volts[0].word(_M_RMS) * self._mv_q8 >> 8
             self.journal.add(kind, -1, events.SUPPLY, millivolts, events.BY_CONTROL)
 
     def _has_supply(self, outlet) -> bool:
@@ -364,10 +392,13 @@ class Controller:
         if action == o.OPEN:
             self.fast.open(outlet.index)
         elif action == o.CLOSE:
-            outlet.closing_windows = 0
-            self.dispatch.note_closed(outlet.index)
             if not self.fast.close(outlet.index):
                 return False
+            outlet.closing_windows = 0
+            outlet.open_windows = 0
+            outlet.at_rest = False
+            outlet.meter.learn_zero(False)  # at once: the window that is open may carry current
+            self.dispatch.note_closed(outlet.index)
         outlet.state = result >> 4
         outlet.reason = reason
         if outlet.state == o.SHED:
@@ -394,22 +425,26 @@ class Controller:
                 )
 
     def _fault(self, outlet, fault: int):
-        if fault == events.WELDED and not self.contactor_blocked:
+        """A window has shown `fault` (again): open, and latch it once."""
+        if fault != events.WELDED:
+            if outlet.state != o.FAULT:
+                self._move(outlet, o.E_FAULT, events.FAULT, fault, 0, events.BY_CONTROL)
+            return
+        if outlet.state != o.FAULT or outlet.reason != events.WELDED:
             # Its own relay cannot cut it any more: the contactor upstream can.
+            blocked = self.contactor_blocked
             self.contactor_blocked = True
             self.fast.contactor(False)
+            self.dispatch.stuck_mask |= 1 << outlet.index
             amps = outlet.meter.word(_M_RMS) * outlet.ma_q8 >> 8
-            self._force_fault(outlet, fault, amps)
+            self._move(outlet, o.E_WELD, events.FAULT, fault, amps, events.BY_CONTROL)
+            if blocked:
+                return
             for other in self.outlets:
                 if o.energised(other.state):
                     self._move(
                         other, o.E_FAULT, events.FAULT, events.CONTACTOR, 0, events.BY_CONTROL
                     )
-        elif outlet.state != o.FAULT:
-            self._force_fault(outlet, fault, 0)
-
-    def _force_fault(self, outlet, fault: int, value: int):
-        self._move(outlet, o.E_FAULT, events.FAULT, fault, value, events.BY_CONTROL)
 
     def _shed(self, mask: int):
         dispatch = self.dispatch
@@ -422,15 +457,20 @@ class Controller:
                 if dispatch.shed_by_total >> i & 1:
                     reason, value = events.TOTAL, dispatch.total.load
                 else:
-                    reason, value = events.LEG, dispatch.legs[outlet.outlet.legs[0]].load
+                    reason, value = events.LEG, 0
+                    for leg in outlet.outlet.legs:
+                        if dispatch.legs[leg].load > value:
+                            value = dispatch.legs[leg].load
                 self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)
 
     def _restore_shed(self, outlet):
         if outlet.thermal.is_hot() or not self._has_supply(outlet) or self.contactor_blocked:
             return
-        self._move(
-            outlet, o.E_RESTORE, events.RESTORED, outlet.reason, self.dispatch.total.load, events.BY_CONTROL
-        )
+        load = self.dispatch.total.load
+        if self._move(
+            outlet, o.E_RESTORE, events.RESTORED, outlet.reason, load, events.BY_CONTROL
+        ):
+            self.dispatch.note_restored(outlet.index)
 
     # -- commands ------------------------------------------------------------------------------
 
@@ -464,7 +504,11 @@ class Controller:
         event = o.E_FORCE if force else o.E_RESET
         self._move(outlet, event, events.RESET, was, 0, source)
         outlet.reason = events.NONE
+        if force:
+            for i in range(_LOCKOUT_TRIPS):  # its owner looked into it: the count starts anew
+                outlet.trip_s[i] = -_LOCKOUT_S
         if was == events.WELDED:
+            self.dispatch.stuck_mask &= ~(1 << outlet.index)
             self._unblock()
         return ""
 
@@ -475,7 +519,8 @@ class Controller:
             if outlet.state == o.FAULT and outlet.reason == events.WELDED:
                 return
         self.contactor_blocked = False
-        self.fast.contactor(True)
+        if not self.starting and not self._is_silent:
+            self.fast.contactor(True)
 
     def _may_close(self, outlet, force: bool) -> tuple:
         """(0, "") or (reason code, sentence that goes on from "<outlet>: ")."""
@@ -485,6 +530,8 @@ class Controller:
             return 0, ""
         if self.starting:
             return events.SELFTEST, "the sensors are still being measured, try in a second"
+        if self._is_silent:
+            return events.SENSOR, "the sampler stands still, so nothing would protect it"
         if state == o.TRIPPED:
             return events.LATCHED, "tripped (%s): find the cause, then reset %s" % (
                 why(outlet.reason),
@@ -527,11 +574,11 @@ class Controller:
         state = outlet.state
         if state == o.LOCKOUT and not force:
             return events.LOCKED, "locked out: find the cause, then reset %s --force" % name
+        if state in (o.TRIPPED, o.LOCKOUT, o.FAULT) and outlet.fault_now:
+            return outlet.fault_now, "the cause is still there (%s)" % why(outlet.fault_now)
         if state == o.FAULT:
             if outlet.reason == events.WELDED and not force:
                 return events.WELDED, "have the relay replaced, then reset %s --force" % name
-            if outlet.fault_now:
-                return outlet.fault_now, "the cause is still there (%s)" % why(outlet.fault_now)
             if outlet.reason == events.SUPPLY and not self._has_supply(outlet):
                 return events.SUPPLY, "there is still no supply voltage"
         if state in (o.TRIPPED, o.LOCKOUT) and outlet.thermal.is_hot():

@@ -3,10 +3,11 @@
 
 from collections import OrderedDict
 
+from micropython import const
+
 from firmware import events
 from firmware.protection import outlet as o
 from firmware.sensing import ntc
-from micropython import const
 
 _M_LOW = const(6)  # reduce.M_LOW, reduce.M_HIGH
 _M_HIGH = const(7)
@@ -137,7 +138,7 @@ def event(app, record) -> dict:
     }
     meaning = events.value_meaning(kind, reason)
     if meaning is not None:
-        field, divisor, unit, decimals = meaning
+        field, divisor, _, decimals = meaning
         result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
     if kind == events.SETTING and reason == events.COMMAND:
         result["setting"] = app.settings.name_at(value)

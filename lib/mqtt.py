@@ -23,8 +23,9 @@ _WRAP = const(0xFF)  # in place of the length's high byte: the next record is at
 _SENT = const(1)
 _DONE = const(2)
 _CHUNK = const(256)
-_IPPROTO_TCP = const(6)
-_TCP_NODELAY = const(1)
+# The unix port does not name these; lwIP on the RP2040 numbers its option unlike all others.
+_IPPROTO_TCP = getattr(socket, "IPPROTO_TCP", 6)
+_TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)
 _IN_PROGRESS = (115, 119, 36, 11)  # EINPROGRESS as Linux, lwIP and BSD number it; EAGAIN
 _REASONS = (
     "protocol version",
@@ -42,11 +43,11 @@ class MqttError(Exception):
 # Generators, because MicroPython's asyncio waits for a socket by `yield`. Tests on CPython put
 # coroutines here.
 def _readable(sock):
-    yield asyncio.core._io_queue.queue_read(sock)
+    yield asyncio.core._io_queue.queue_read(sock)  # type: ignore[attr-defined]
 
 
 def _writable(sock):
-    yield asyncio.core._io_queue.queue_write(sock)
+    yield asyncio.core._io_queue.queue_write(sock)  # type: ignore[attr-defined]
 
 
 def tls_context(ca, cert=None, key=None, verify=True):
@@ -63,10 +64,10 @@ def tls_context(ca, cert=None, key=None, verify=True):
     if cert:
         _load(context.load_cert_chain, cert, key)
     if verify:
-        context.verify_mode = tls.CERT_REQUIRED
+        context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined]
         _load(context.load_verify_locations, ca)
     else:
-        context.verify_mode = tls.CERT_NONE
+        context.verify_mode = tls.CERT_NONE  # type: ignore[attr-defined]
     return context
 
 

@@ -141,7 +141,8 @@ def relay_pins() -> list:
     which must be quick, and for whoever has to open everything when the rest is broken."""
     name = detect()
     if name not in _BOARDS:
-        raise BoardError("board.txt: unknown board '%s' (there are: %s)" % (name, " ".join(_BOARDS)))
+        known = " ".join(_BOARDS)
+        raise BoardError("board.txt: unknown board '%s' (there are: %s)" % (name, known))
     table = _table(name)
     pins = [row["relay"] for row in table["outlets"]]
     if table.get("contactor") is not None:

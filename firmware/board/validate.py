@@ -18,14 +18,28 @@ _NO_RELAY_PINS = {
 _MAX_PIN = {"rp2040": 29, "esp32": 39}
 
 _KINDS = ("voltage", "current", "aux")
+_KEYS = ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets", "legs")
+_KEYS += ("leg_limit_ma", "total_w")
+_CHANNEL_KEYS = ("name", "kind", "adc", "full_scale")
+_OUTLET_KEYS = ("name", "relay", "rating_ma", "legs", "volts", "priority")
+# The kernel's window holds 64 scans at most, and a cycle of 50 Hz, 12 % slow, has to fit.
+_PERIOD_US = (350, 2000)
+
+
+def _need(row, keys, where):
+    for key in keys:
+        if key not in row:
+            raise BoardError(where + "'%s' is missing" % key)
 
 
 def check(table: dict):
     """BoardError for the first mistake found in a table."""
     where = "board %s: " % table.get("name", "?")
-    for key in ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets"):
-        if key not in table:
-            raise BoardError(where + "'%s' is missing" % key)
+    _need(table, _KEYS, where)
+    for row in table["channels"]:
+        _need(row, _CHANNEL_KEYS, where + "channel %s: " % row.get("name", "?"))
+    for row in table["outlets"]:
+        _need(row, _OUTLET_KEYS, where + "outlet %s: " % row.get("name", "?"))
     chip = table["chip"]
     if chip not in _ADC_PINS:
         raise BoardError(where + "chip '%s' is not one of %s" % (chip, " ".join(_ADC_PINS)))
@@ -40,8 +54,11 @@ def check(table: dict):
             raise BoardError(where + "pin %d is used by %s and by %s" % (pin, used[pin], what))
         used[pin] = what
 
-    if not 200 <= table["scan_period_us"] <= 2000:
-        raise BoardError(where + "scan_period_us must be 200 to 2000")
+    if not _PERIOD_US[0] <= table["scan_period_us"] <= _PERIOD_US[1]:
+        raise BoardError(where + "scan_period_us must be %d to %d" % _PERIOD_US)
+    for key in ("leg_limit_ma", "total_w"):
+        if table[key] <= 0:
+            raise BoardError(where + "%s must be positive" % key)
     for bit, pin in enumerate(table["mux_address"]):
         take(pin, "multiplexer address bit %d" % bit)
     _check_channels(table, where, chip, take)
@@ -88,7 +105,7 @@ def _check_channels(table, where, chip, take):
                 raise BoardError(where + "channel %s: no multiplexer address %d" % (name, mux))
             if (row["adc"], mux) in analogue:
                 raise BoardError(where + "channel %s: address %d is taken" % (name, mux))
-            if not analogue:
+            if row["adc"] not in [pin for pin, _ in analogue]:
                 take(row["adc"], "multiplexer output")
             analogue.add((row["adc"], mux))
         if row["full_scale"] <= 0:
@@ -98,8 +115,12 @@ def _check_channels(table, where, chip, take):
 def _check_outlets(table, where, chip, take):
     legs = len(table["legs"])
     currents = {row["name"]: row for row in table["channels"] if row["kind"] == "current"}
+    seen = []
     for row in table["outlets"]:
         name = row["name"]
+        if name in seen:  # they would share a current sensor
+            raise BoardError(where + "two outlets are called %s" % name)
+        seen.append(name)
         _take_relay(row["relay"], "relay of " + name, where, chip, take)
         if name not in currents:
             raise BoardError(where + "outlet %s has no current channel of that name" % name)
@@ -107,6 +128,10 @@ def _check_outlets(table, where, chip, take):
             raise BoardError(where + "outlet %s: volts is 0 (L1), 1 (L2) or 2 (L1-L2)" % name)
         if not row["legs"] or min(row["legs"]) < 0 or max(row["legs"]) >= legs:
             raise BoardError(where + "outlet %s: legs are 0 to %d" % (name, legs - 1))
+        if len(row["legs"]) != (2 if row["volts"] == 2 else 1):
+            raise BoardError(where + "outlet %s: L1-L2 loads two legs, the others one" % name)
+        if row["rating_ma"] <= 0:
+            raise BoardError(where + "outlet %s: rating_ma must be positive" % name)
         if not 1 <= row["priority"] <= 9:
             raise BoardError(where + "outlet %s: priority is 1 to 9" % name)
         # The peak stage (8 x sqrt 2) must lie inside what the sensor can show.

@@ -13,6 +13,7 @@ _WAVE_MS = const(300)
 _WAVE_POST_MS = const(60)
 _LEASE_MS = const(3000)
 _MID = const(2048)
+_PEAK_MARGIN = const(16)
 _MAX_WINDOW = const(64)
 # The layout of the state block and of a window, as sensing/kernel.py defines it. Repeated,
 # because that module is loaded only where there is no machine code; a test compares them.
@@ -67,7 +68,6 @@ class FastLane:
         wave_scans = self.scans(_WAVE_MS)
         self.wave = array("H", bytes(2 * wave_scans * self.n_ch))
         self._pins = [machine.Pin(o.relay, machine.Pin.OUT, value=0) for o in board.outlets]
-        self._closed = 0
         self._contactor = None
         if board.contactor is not None:
             self._contactor = machine.Pin(board.contactor, machine.Pin.OUT, value=0)
@@ -87,7 +87,7 @@ class FastLane:
             st[c + _C_ZERO] = _MID
             st[c + _C_MIN] = 4095
             st[c + _C_PEAK] = 8191  # never reached until a limit is set
-            st[c + _C_SHORT] = 1 << 24
+            st[c + _C_SHORT] = (1 << 24) - 1  # x 64 scans is below 2**30
             st[c + _C_SHORT_MAX] = 1 << 29
             if channel.mux is not None:
                 mask = 0
@@ -98,9 +98,11 @@ class FastLane:
         for outlet in board.outlets:
             c = self.base(outlet.channel)
             st[c + _C_BIT] = 1 << outlet.index
-            st[c + _C_MASK] = 1 << outlet.relay
             st[c + _C_VSEL] = outlet.volts
-            st[_ALL_MASK] |= 1 << outlet.relay
+            if outlet.relay < 31:  # only the RP2040, with pins up to 29, opens by register
+                st[c + _C_MASK] = 1 << outlet.relay
+                st[_ALL_MASK] |= 1 << outlet.relay
+        self._peak = [0] * self.n_ch  # limits asked for, counts; 0: none
         self.set_nominal_hz(60)
 
     def scans(self, ms: int) -> int:
@@ -125,8 +127,14 @@ class FastLane:
             st[_N_LIMIT] = cycle
 
     def set_peak(self, channel: int, counts: int):
-        """Instantaneous limit; two consecutive scans above it open the outlet's relay."""
-        self.st[self.base(channel) + _C_PEAK] = counts
+        """Instantaneous limit; two consecutive scans above it open the outlet's relay.
+
+        Lowered to what the converter can show on both sides of the channel's zero, because a
+        limit beyond its range would never act."""
+        self._peak[channel] = counts
+        c = self.base(channel)
+        zero = self.st[c + _C_ZERO]
+        self.st[c + _C_PEAK] = min(counts, 4095 - zero - _PEAK_MARGIN, zero - _PEAK_MARGIN)
 
     def set_short_time(self, channel: int, mean_square: int, delay_ms: int):
         """Definite-time limit: windows above `mean_square` (counts^2) for `delay_ms` open it."""
@@ -159,20 +167,20 @@ class FastLane:
         if free:
             self._pins[outlet].value(1)
         machine.enable_irq(irq)
-        if free:
-            self._closed |= bit
+        # A soft timer is not held back by disable_irq() and may have tripped in between.
+        if free and ((st[_PEAK_TRIPS] | st[_SHORT_TRIPS]) & bit or st[_LEASE_TRIPPED]):
+            self._pins[outlet].value(0)
+            free = False
         return free
 
     def open(self, outlet: int):
         """De-energise the relay."""
         self._pins[outlet].value(0)
-        self._closed &= ~(1 << outlet)
 
     def open_all(self):
         """De-energise every relay and the main contactor."""
         for pin in self._pins:
             pin.value(0)
-        self._closed = 0
         self.contactor(False)
 
     def contactor(self, closed: bool):
@@ -222,7 +230,7 @@ class FastLane:
         return self.st[_MERGED]
 
     def windows_lost(self) -> int:
-        """Windows lost for good: the control lane was away for more than about 6 s."""
+        """Windows lost for good: the control lane was away for more than about 4 s."""
         return self.st[_LOST]
 
     # -- waveforms -----------------------------------------------------------------------------
@@ -253,6 +261,8 @@ class FastLane:
     def move_zero(self, channel: int, counts: int):
         """Shift the code that the kernel takes for zero (control task, while it learns)."""
         self.st[self.base(channel) + _C_ZERO] += counts
+        if self._peak[channel]:
+            self.set_peak(channel, self._peak[channel])
 
     def run_wave(self):
         self.st[_WAVE_HOLD] = -1

@@ -7,8 +7,9 @@ import gc
 from array import array
 
 import machine
-from firmware.hal.fastlane import FastLane
 from micropython import const
+
+from firmware.hal.fastlane import FastLane
 
 _OPENED = const(14)  # kernel.OPENED
 _START = 0x105  # as the RP2040's: enable, start once, and "ready" so that nobody waits
@@ -24,7 +25,9 @@ class Sampler(FastLane):
         known = {}
         for channel in board.channels:
             if channel.adc not in known:
-                known[channel.adc] = machine.ADC(machine.Pin(channel.adc))
+                known[channel.adc] = adc = machine.ADC(machine.Pin(channel.adc))
+                if hasattr(machine.ADC, "ATTN_11DB"):
+                    adc.atten(machine.ADC.ATTN_11DB)  # ESP32: its default ends at 1 V
             self._adcs.append(known[channel.adc])
         self._mux = [machine.Pin(pin, machine.Pin.OUT, value=0) for pin in board.mux_address]
         self._mux_steps = self._plan_mux()
@@ -51,6 +54,7 @@ class Sampler(FastLane):
     def _attach(self):
         try:
             import uctypes
+
             from firmware.sensing import kernel_viper
         except (ImportError, SyntaxError):  # CPython, or a port without a native emitter
             from firmware.sensing import kernel

@@ -52,8 +52,8 @@ class StdioPort:
     def __init__(self):
         import select
 
-        self._in = getattr(sys.stdin, "buffer", sys.stdin)
-        self._out = getattr(sys.stdout, "buffer", sys.stdout)
+        self._in = sys.stdin.buffer
+        self._out = sys.stdout.buffer
         self._reader = asyncio.StreamReader(self._in)
         self._readable = select.poll()
         self._readable.register(self._in, select.POLLIN)
@@ -72,7 +72,7 @@ class StdioPort:
     def more(self) -> int:
         """The next byte if it is there already, else -1."""
         for _ in self._readable.ipoll(0):
-            if self._in.readinto(self._byte):
+            if self._in.readinto(self._byte):  # type: ignore[union-attr]  # the stubs lack it
                 return self._byte[0]
         return -1
 

@@ -61,7 +61,7 @@ class Mqtt:
         # Records of earlier starts were published then, or are in the console's list.
         self._sent = self._acked = max(0, getattr(app.journal, "boot_seq", 1) - 1)
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
-        self._shown = [None] * len(app.board.outlets)
+        self._shown: list = [None] * len(app.board.outlets)
         self._long = []  # [topic, payload] too long for the client's ring
         self._ids = []  # command ids seen last
         self._tokens = _BURST
@@ -185,17 +185,19 @@ class Mqtt:
     def status(self):
         """For the console's `mqtt` command and for diagnostics."""
         client = self.client
-        state = {"state": "connected" if client and client.connected else "waiting"}
-        state["host"] = self._app.settings.get("mqtt.host")
-        if not state["host"]:
-            state["state"] = "off"
-        state["device_id"] = self.device_id
-        state["commands"] = self.commands
-        state["refused"] = self.refused
-        state["unanswered"] = self.unanswered
-        state["errors"] = self.errors
-        state["events_lost"] = self.events_lost
-        state["events_waiting"] = self._app.journal.last_seq - self._acked
+        host = self._app.settings.get("mqtt.host")
+        up = client is not None and client.connected
+        state = {
+            "state": "off" if not host else "connected" if up else "waiting",
+            "host": host,
+            "device_id": self._app.device_id,
+            "commands": self.commands,
+            "refused": self.refused,
+            "unanswered": self.unanswered,
+            "errors": self.errors,
+            "events_lost": self.events_lost,
+            "events_waiting": self._app.journal.last_seq - self._acked,
+        }
         if client:
             state.update(client.stats())
         elif self.setup_error:

@@ -6,7 +6,6 @@
 # back one at a time, highest priority first, when the headroom has held their last demand plus
 # a margin for some time, and not before their minimum off time (a compressor needs it).
 
-import micropython
 from micropython import const
 
 _PICKUP_SQ = const(1040400)  # 1020 permille squared
@@ -17,6 +16,7 @@ _CLAMP_PERMILLE = const(4000)  # 64 scans x 4000^2 stays below 2**30
 _HARD_MS = const(200)
 _HOUR_S = const(3600)
 _T_LOAD = const(0)
+_DEMAND_SHIFT = const(8)  # a load is known after some 256 windows, 4 s: not by its inrush
 
 
 class Limit:
@@ -41,9 +41,10 @@ class Limit:
     def set_load(self, load: int, n: int, block):
         """The load of a window of `n` scans; heats the element at the bank's next step."""
         self.load = load
-        permille = load * 1000 // self.limit
-        if permille > _CLAMP_PERMILLE:
+        if load > self.limit << 2:  # first: 1000 x what clipped sensors show passes 2**30
             permille = _CLAMP_PERMILLE
+        else:
+            permille = load * 1000 // self.limit
         self._permille = permille
         block[self.thermal.at + _T_LOAD] = permille * permille * n
         if permille >= _HARD_PERMILLE:
@@ -56,6 +57,13 @@ class Limit:
         if hot & self.thermal.bit and self._permille > 1000:
             return True
         return self._over >= self._hard_scans
+
+
+    def has_room(self, more: int) -> bool:
+        """Whether `more` fits beside the present load. All of an idle limit is room enough for
+        any one outlet (less 3 % for noise), or a load as big as the limit could never return."""
+        most = self.limit - (self.limit >> 5)
+        return self.load + (more if more < most else most) <= self.limit
 
 
 class Dispatch:
@@ -74,6 +82,10 @@ class Dispatch:
             self.legs.append(Limit(members, elements[leg], scans_per_s))
         self.total = Limit(tuple(range(n)), elements[len(board.legs)], scans_per_s)
         self.order = list(range(n))  # lowest priority first
+        self.stuck_mask = 0  # bits of welded outlets: they load a leg although they are open
+        # what an outlet can demand for long
+        self._most_ma = [x.rating_ma for x in board.outlets]
+        self._most_w = [x.rating_ma * (x.volts // 2 + 1) * 120 // 1000 for x in board.outlets]
         self.shed_mask = 0
         self.shed_by_total = 0  # of those selected last: bits shed for the total, else a leg
         self.off_scans = [0] * n  # since shed
@@ -119,12 +131,15 @@ class Dispatch:
         shed = 0
         for leg in self.legs:
             if leg.is_over(hot):
-                shed |= self._select(leg.load - leg.limit, amps_ma, leg.mask & on_mask, shed)
+                shed |= self._select(leg, amps_ma, on_mask, shed)
         self.shed_by_total = 0
         if self.total.is_over(hot):
-            more = self._select(self.total.load - self.total.limit, power_w, on_mask, shed)
-            self.shed_by_total = more & ~shed
-            shed |= more
+            self.shed_by_total = self._select(self.total, power_w, on_mask, shed)
+            shed |= self.shed_by_total
+        if shed:
+            for i in self.order:
+                if shed >> i & 1:
+                    self._note_at_least(i, amps_ma[i], power_w[i])
         if self.shed_mask:
             for i in self.order:
                 if self.shed_mask >> i & 1 and self.off_scans[i] < 1 << 29:
@@ -136,37 +151,53 @@ class Dispatch:
                 self.restarts[i] = 0
         return shed
 
-    def _select(self, excess: int, loads, candidates: int, chosen: int) -> int:
-        """The smallest set of candidates, lowest priority first, that takes away `excess`."""
+    def _select(self, limit, loads, on_mask: int, chosen: int) -> int:
+        """The smallest set of outlets, lowest priority first, that takes away what is too much
+        of a limit beyond those `chosen` already.
+
+        Only outlets that are on count: the current of one that has just opened is still in the
+        window's sums, and would take others with it."""
+        excess = -limit.limit
+        counted = (on_mask | self.stuck_mask) & ~chosen
+        for i in limit.members:
+            if counted >> i & 1:
+                excess += abs(loads[i])
+        if excess <= 0:
+            return 0
+        candidates = limit.mask & on_mask & ~chosen
+        mine = 0
         got = 0
         for i in self.order:
-            if chosen >> i & 1:
-                got += loads[i]
-        if got >= excess:
-            return chosen
-        for i in self.order:
-            bit = 1 << i
-            if candidates & bit and not chosen & bit and loads[i] > 0:
-                chosen |= bit
-                got += loads[i]
+            if candidates >> i & 1 and loads[i]:
+                mine |= 1 << i
+                got += abs(loads[i])
                 if got >= excess:
                     break
         for i in self.order:  # what the last one made unnecessary stays on
-            if chosen >> i & 1 and candidates >> i & 1 and got - loads[i] >= excess:
-                chosen &= ~(1 << i)
-                got -= loads[i]
-        return chosen
+            if mine >> i & 1 and got - abs(loads[i]) >= excess:
+                mine &= ~(1 << i)
+                got -= abs(loads[i])
+        return mine
 
     def note_demand(self, amps_ma, power_w, on_mask: int):
-        """What the outlets that are on draw at most: kept, so that a duty cycle keeps its peak."""
+        """What the outlets that are on draw: rises slowly, so that an inrush is not taken for
+        it, and never falls, so that a duty cycle keeps its peak."""
         i = 0
         for power in power_w:
             if on_mask >> i & 1:
-                if power > self.demand_w[i]:
-                    self.demand_w[i] = power
-                if amps_ma[i] > self.demand_ma[i]:
-                    self.demand_ma[i] = amps_ma[i]
+                more = power - self.demand_w[i]
+                if more > 0:
+                    self.demand_w[i] += (more >> _DEMAND_SHIFT) + 1
+                more = amps_ma[i] - self.demand_ma[i]
+                if more > 0:
+                    self.demand_ma[i] += (more >> _DEMAND_SHIFT) + 1
             i += 1
+
+    def _note_at_least(self, i: int, amps_ma: int, power_w: int):
+        """Outlet `i` is being shed: what it draws now counts in full, or a load that passed the
+        hard limit at once would be let in again. Its inrush does not: no more than its rating."""
+        self.demand_ma[i] = max(self.demand_ma[i], min(amps_ma, self._most_ma[i]))
+        self.demand_w[i] = max(self.demand_w[i], min(power_w, self._most_w[i]))
 
     def note_shed(self, i: int):
         """Outlet `i` was shed: its clock starts."""
@@ -187,16 +218,16 @@ class Dispatch:
     def fits(self, i: int, margin_ma: int, margin_w: int) -> int:
         """0 when the last known demand of `i` fits every limit, 1 when a leg is full, 2 when
         the total is."""
-        bit = 1 << i
         for leg in self.legs:
-            if leg.mask & bit and leg.load + self.demand_ma[i] + margin_ma > leg.limit:
+            if leg.mask >> i & 1 and not leg.has_room(self.demand_ma[i] + margin_ma):
                 return 1
-        if self.total.load + self.demand_w[i] + margin_w > self.total.limit:
+        if not self.total.has_room(self.demand_w[i] + margin_w):
             return 2
         return 0
 
     def restorable(self, n: int) -> int:
-        """The outlet that may come back now, or -1. Call once per window."""
+        """The outlet that may come back now, or -1. Call once per window; tell note_restored()
+        when it did."""
         if not self.shed_mask:
             return -1
         best = -1
@@ -211,8 +242,13 @@ class Dispatch:
         if self.fits(best, self.margin_ma, self.margin_w):
             self._fits = 0
             return -1
-        self._fits += n
-        if self._fits < self.restore_scans or self.off_scans[best] < self.min_off_scans:
+        if self._fits < self.restore_scans:
+            self._fits += n
             return -1
-        self.restarts[best] += 1
+        if self.off_scans[best] < self.min_off_scans:
+            return -1
         return best
+
+    def note_restored(self, i: int):
+        """Outlet `i` came back: one of its restarts of this hour is used."""
+        self.restarts[i] += 1

@@ -25,7 +25,20 @@ E_SHED = const(6)
 E_RESTORE = const(7)
 E_FAULT = const(8)
 E_LOCK = const(9)  # too many trips
-EVENTS = ("on", "closed", "off", "trip", "reset", "force", "shed", "restore", "fault", "lock")
+E_WELD = const(10)  # current flows although the relay is open
+EVENTS = (
+    "on",
+    "closed",
+    "off",
+    "trip",
+    "reset",
+    "force",
+    "shed",
+    "restore",
+    "fault",
+    "lock",
+    "weld",
+)
 
 # actions
 KEEP = const(0)
@@ -58,6 +71,17 @@ TRANSITIONS = (
     (CLOSING, E_FAULT, FAULT, OPEN),
     (ON, E_FAULT, FAULT, OPEN),
     (SHED, E_FAULT, FAULT, OPEN),
+    # A sensor that breaks looks like a short circuit first. A lockout stays one, because a fault
+    # may be reset without force.
+    (TRIPPED, E_FAULT, FAULT, OPEN),
+    # Relays weld where much current flows, so mostly in an outlet that has tripped already.
+    (OFF, E_WELD, FAULT, OPEN),
+    (CLOSING, E_WELD, FAULT, OPEN),
+    (ON, E_WELD, FAULT, OPEN),
+    (SHED, E_WELD, FAULT, OPEN),
+    (TRIPPED, E_WELD, FAULT, OPEN),
+    (LOCKOUT, E_WELD, FAULT, OPEN),
+    (FAULT, E_WELD, FAULT, OPEN),
 )
 
 _TABLE = {state << 4 | event: new << 4 | action for state, event, new, action in TRANSITIONS}

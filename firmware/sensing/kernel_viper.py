@@ -67,7 +67,7 @@ W_AFTER = const(4)
 W_SCAN = const(5)
 SLOT_HEAD = const(6)
 MERGE_SHIFT = const(6)
-_MERGE_MAX = const(340)
+_MERGE_MAX = const(230)
 
 # regs, array('I'): addresses of the converter's control and result registers, of the GPIO set
 # and clear registers, then the control word that starts a conversion, the step in words from
@@ -80,6 +80,8 @@ R_START = const(4)
 R_STEP = const(5)
 R_MUX_ALL = const(6)
 _READY = const(0x100)
+_WAIT = const(200)  # polls, some 15 us: a conversion takes 2 us; for ever would hang the chip here
+_SILENT = const(4095)
 
 _st = None
 _ring = None
@@ -129,9 +131,14 @@ def scan(_timer):
     c_at = base
     while i < n_ch:
         c = ptr32(c_at)  # noqa: F821
+        wait = _WAIT
         while not (control[0] & _READY):
-            pass
+            wait -= 1
+            if wait == 0:
+                break
         code = result[i * regs[R_STEP]]
+        if wait == 0:
+            code = _SILENT  # a whole window of these is a sensor fault
         i += 1
         c_at += CH_WORDS * 4
         # the next channel's address; after the last one, the first one's for the next scan

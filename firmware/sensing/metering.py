@@ -6,7 +6,6 @@ from array import array
 
 from micropython import const
 
-
 _W_LOCKED = const(2)
 _W_BEFORE = const(3)
 _W_AFTER = const(4)
@@ -120,7 +119,13 @@ class Meter:
 
     def watts_per_count2(self, outlet: int) -> float:
         """W per (voltage count x current count) of an outlet."""
-        return self.volts[0].unit_per_count * self.currents[outlet].unit_per_count / 1e6
+        volts = self.volts[0].unit_per_count
+        which = self.board.outlets[outlet].volts
+        if which and len(self.volts) > 1:
+            two = self.volts[1].unit_per_count
+            # across both legs the kernel adds counts of two gains: their mean is right to 1 %
+            volts = two if which == 1 else (volts + two) / 2
+        return volts * self.currents[outlet].unit_per_count / 1e6
 
     # -- control lane --------------------------------------------------------------------------
 
@@ -189,8 +194,11 @@ class Meter:
         if n == 0:
             return 0.0
         # |v1 - v2|^2 = v1^2 + v2^2 - 2 v1 v2; the product is the second channel's power sum
-        squares = one.word(_M_BLK_SQ) + two.word(_M_BLK_SQ) - 2 * two.word(_M_BLK_VX)
-        return max(squares * 16.0 / n, 0.0) ** 0.5 * one.unit_per_count
+        u1 = one.unit_per_count
+        u2 = two.unit_per_count
+        squares = u1 * u1 * one.word(_M_BLK_SQ) + u2 * u2 * two.word(_M_BLK_SQ)
+        squares -= 2 * u1 * u2 * two.word(_M_BLK_VX)
+        return max(squares * 16.0 / n, 0.0) ** 0.5
 
     def hertz(self) -> float:
         """Frequency over the last ten cycles, Hz; 0.0 when unknown."""

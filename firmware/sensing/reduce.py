@@ -13,7 +13,7 @@ B_VOLTS = const(1)  # voltage channels
 B_N = const(2)  # scans of the window
 B_PERIODS = const(3)  # windows merged into it
 B_BLOCK = const(4)  # cycles in the open ten-cycle block
-B_FLAGS = const(5)  # all channels' flags together
+B_FLAGS = const(5)  # all outlets' flags together
 B_MOVE = const(6)  # bits of the channels whose kernel zero has to move
 B_HEAD = const(7)
 
@@ -41,7 +41,7 @@ M_E_UNIT = const(19)  # the sum that is 1 mWh
 M_E_MWH = const(20)  # below 1 kWh
 M_E_KWH = const(21)
 M_FLAGS = const(22)
-M_WELD = const(23)  # mean square, counts^2, above which current flows for sure
+M_WELD = const(23)  # mean square without its direct part, counts^2: above, current flows
 M_LEARN = const(24)  # 0: hold the zero; else shift of its tracking, + 16: learn the noise too
 M_WORDS = const(25)
 
@@ -62,6 +62,7 @@ _NOISE_SHIFT = const(4)
 _NOISE_MAX = const(100)  # counts^2: 10 counts RMS and more is no noise
 _DEFICIT = const(-(1 << 28))
 _KWH = const(1_000_000)
+_DC_MAX = const(32767)  # its square is the largest that fits
 
 
 def reduce(b, ring, at):
@@ -163,9 +164,13 @@ def reduce(b, ring, at):
         if middle > _ZERO_BAND or middle < -_ZERO_BAND:
             flags |= F_ZERO
         if square > b[c + M_WELD]:
-            flags |= F_FLOW
+            # What flows alternates: an offset that is not learnt yet is no current.
+            dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
+            if dc > _DC_MAX or dc < -_DC_MAX or square - dc * dc // n // n > b[c + M_WELD]:
+                flags |= F_FLOW
         b[c + M_FLAGS] = flags
-        b[B_FLAGS] |= flags
+        if b[c + M_W_DIV]:  # an outlet's: a thermistor is not expected to rest at mid-scale
+            b[B_FLAGS] |= flags
         learn = b[c + M_LEARN]
         if learn and not flags & (F_RAIL | F_ZERO | F_FLOW):
             residue += ((mean << 4) - residue) >> (learn & 15)

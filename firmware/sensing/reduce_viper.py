@@ -54,6 +54,7 @@ _NOISE_SHIFT = const(4)
 _NOISE_MAX = const(100)
 _DEFICIT = const(-(1 << 28))
 _KWH = const(1_000_000)
+_DC_MAX = const(32767)
 
 
 @micropython.viper
@@ -153,9 +154,14 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
         if middle > _ZERO_BAND or middle < 0 - _ZERO_BAND:
             flags |= F_ZERO
         if square > b[c + M_WELD]:
-            flags |= F_FLOW
+            dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
+            if dc > _DC_MAX or dc < 0 - _DC_MAX:
+                flags |= F_FLOW
+            elif square - dc * dc // n // n > b[c + M_WELD]:
+                flags |= F_FLOW
         b[c + M_FLAGS] = flags
-        b[B_FLAGS] = b[B_FLAGS] | flags
+        if b[c + M_W_DIV] != 0:
+            b[B_FLAGS] = b[B_FLAGS] | flags
         learn = b[c + M_LEARN]
         if flags & (F_RAIL | F_ZERO | F_FLOW):
             learn = 0

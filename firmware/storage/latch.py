@@ -2,7 +2,7 @@
 
 Role: a tripped outlet stays tripped across resets and power cuts until somebody clears it.
 Called by: boot (load) and the outer lane's storage task (save), as soon as a trip has opened
-its relay. Some 100 bytes, which littlefs keeps in its metadata log (0.1 erases a save).
+its relay. Some 100 bytes, which littlefs keeps in its metadata log (0.3 erases a save).
 """
 
 import json
@@ -19,7 +19,7 @@ class LatchStore:
     def __init__(self, folder: str):
         self._folder = folder
         self._path = files.join(folder, "latch.json")
-        self._last = None
+        self._last = ""
         self.on = []
         self.trusted = True
         self.note = ""

@@ -41,7 +41,7 @@ HELP = const(6)
 FLAGS = const(7)
 
 # (name, type, unit, min, max, default, help, flags); "@x" is taken from the board, see _bound().
-SCHEMA = (
+SCHEMA: tuple = (
     ("device.id", IDENT, "", 0, 24, "", "name on MQTT; empty: from the chip's serial number", 1),
     ("device.name", TEXT, "", 0, 32, "Tailgate", "name for people", 0),
     ("wifi.ssid", TEXT, "", 0, 32, "", "network to join; empty: no Wi-Fi", 1),
@@ -85,7 +85,7 @@ SCHEMA = (
     ),
 )
 
-OUTLET_SCHEMA = (
+OUTLET_SCHEMA: tuple = (
     ("name", TEXT, "", 0, 24, "", "name for people; empty: the outlet's own", 0),
     ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "continuous current limit", 0),
     (

@@ -619,7 +619,7 @@ def test_paced_time_follows_the_wall_clock(make: Make) -> None:
     device.run(0.1)
     start = time.monotonic()
     device.run_paced(600_000, speed=2.0)
-    assert 0.2 <= time.monotonic() - start <= 0.6
+    assert 0.2 <= time.monotonic() - start <= 5  # 0.25 s, unless the machine is busy
     assert device.now_us >= 600_000
 
 

@@ -6,6 +6,7 @@ Built on mpremote's serial transport, which knows MicroPython's raw REPL.
 from __future__ import annotations
 
 import ast
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,8 @@ from tools.progress import ToolError, step
 MINIMUM = (1, 26)
 _RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n"
 _ANSWER_S = 2.0  # a free REPL answers at once
-_EXIT_S = 15.0  # the firmware saves its counters first
+_OBEY_S = 6.0
+_EXIT_S = 15.0  # the firmware saves its counters before it gives the prompt
 _RESTART_S = 30.0
 _STATUS_S = 20.0
 
@@ -113,7 +115,10 @@ class Board:
         write(b"\r")
         time.sleep(0.1)
         write(b"exit yes\r")
-        said += self._read_until((b">>> ", b"error:"), _EXIT_S)
+        answer = self._read_until((b">>> ", b"ok"), _OBEY_S)
+        if answer.endswith(b"ok"):
+            answer += self._read_until((b">>> ",), _EXIT_S)
+        said += answer
         said_after = self._try_prompt()
         if said_after is None:
             return
@@ -225,20 +230,31 @@ class Board:
         """Ask the started firmware for its status; ToolError with what it said instead."""
         said = b""
         until = time.monotonic() + _STATUS_S
-        while time.monotonic() < until:
+        while time.monotonic() < until and said.count(b">>> ") < 2:  # a prompt: it has ended
             try:
                 self._link.serial.write(b"status\r")
-                answer = self._read_until((b"\nok", b"\rok"), 2.0)
-                if answer.endswith(b"ok"):
-                    rest = b"ok" + self._read_for(0.7)
-                    return rest.decode(errors="replace").replace("\r\n", "\n").strip()
-                said += answer
-            except OSError:
+                said += self._read_until_quiet(1.0)
+            except (OSError, ToolError):
                 time.sleep(0.2)
+            # an answer begins at the start of a line, its other lines are indented or empty
+            found = re.search(rb"^ok\b.*(\r?\n([ \t].*)?)*", said, re.M)
+            if found:
+                return found[0].decode(errors="replace").replace("\r", "").strip()
         last = said.decode(errors="replace").strip().splitlines()[-3:]
         raise ToolError(
             f"the firmware was copied and does not answer; it said: {' / '.join(last) or 'nothing'}"
         )
+
+    def _read_until_quiet(self, gap: float) -> bytes:
+        """Read until nothing came for `gap` s, 10 s at most."""
+        data = b""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            more = self._read_until((b"\n",), gap)
+            if not more:
+                break
+            data += more
+        return data
 
 
 def _open(port: str) -> SerialTransport:

@@ -87,7 +87,9 @@ class SimulatedDevice:
         self.board = load_board(board) if isinstance(board, str) else board
         self.truck = truck if truck is not None else make_truck(self.board, seed, mains_hz)
         self.root = Path(root).resolve()
-        self.heap: int = heap or getattr(self.board, "heap_bytes", 190_000)
+        if heap is None:
+            heap = int(getattr(self.board, "heap_bytes", 190_000))
+        self.heap = heap
         self.lines: list[Line] = []
         self.resets: list[tuple[int, int]] = []  # (time in us, cause)
         self.on_output = on_output

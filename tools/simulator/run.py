@@ -347,6 +347,8 @@ class Terminal:
         forward = bytearray()
         for value in data:
             byte = bytes([value])
+            if value == 3:  # Ctrl-C
+                raise Quit
             if self.truck_line is not None:
                 self.truck_key(byte)
             elif value == 4 and not self.typed:  # Ctrl-D on an empty line
@@ -369,7 +371,7 @@ class Terminal:
 
     def track(self, value: int) -> None:
         """Keep in mind what stands on the firmware's line, as long as that is plain."""
-        if value in (10, 13, 3, 21):
+        if value in (10, 13, 21):
             self.typed = b""
         elif self.typed is None:
             return
@@ -473,13 +475,17 @@ class Terminal:
 
 @contextlib.contextmanager
 def key_by_key() -> Iterator[None]:
-    """The terminal hands over each key at once and shows none; as it was afterwards."""
+    """The terminal hands over each key at once and shows none; as it was afterwards.
+
+    Ctrl-C too is a key then: as a signal it would reach `make` as well, which would call it an
+    error. Ctrl-Z is none: it would leave the terminal key by key.
+    """
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     try:
         tty.setcbreak(fd)
         mode = termios.tcgetattr(fd)
-        mode[6][termios.VSUSP] = b"\0"  # no Ctrl-Z: the terminal would be left key by key
+        mode[3] &= ~termios.ISIG
         termios.tcsetattr(fd, termios.TCSANOW, mode)
         yield
     finally:
@@ -577,9 +583,7 @@ def interactive(options: argparse.Namespace) -> int:
         find_interpreter()  # says what it does when it has to fetch one
         flash.mkdir(parents=True, exist_ok=True)
         broker = provide_broker(options.broker, flash, keep)
-        device = SimulatedDevice(
-            board, flash=flash, seed=options.seed, unix_time=int(time.time()), stall_s=20.0
-        )
+        device = SimulatedDevice(board, flash=flash, seed=options.seed, unix_time=int(time.time()))
         # Interrupts during the end would leave half of it undone.
         keep.callback(signal.signal, signal.SIGINT, signal.default_int_handler)
         keep.callback(device.stop)

@@ -54,6 +54,7 @@ FOLDER = ROOT / "host_tests" / "scenarios"
 _HEADERS = ("title", "board", "mains", "settings", "speed", "broker", "seed", "resets")
 _ANSWER_US = 500_000  # an answer to `status --json` has come by then
 _SLICE_US = 1_000_000
+_COLOURS = {"sim": "36", "console": "1;32", "chip": "35", "broker": "35"}
 
 
 class ScenarioError(Exception):
@@ -425,7 +426,8 @@ class _Player:
 
     def show_console(self) -> None:
         for line in self.device.lines[self.shown :]:
-            self.show(line.t_us, "", line.text)
+            if not line.text.startswith("{"):  # a long answer to a question of ours
+                self.show(line.t_us, "", line.text)
         self.shown = len(self.device.lines)
 
     def act(self, action: Action) -> None:
@@ -648,7 +650,10 @@ def run(name: str, speed: float | None = None, out: TextIO = sys.stdout) -> int:
         def show(t_us: int, kind: str, text: str) -> None:
             prefix = prefixes.get(kind, "")
             shown = text if len(text) <= 120 else text[:117] + "..."
-            print(f"{t_us / 1e6:9.3f}  {prefix:7} {shown}".rstrip(), file=out, flush=True)
+            line = f"{t_us / 1e6:9.3f}  {prefix:7} {shown}".rstrip()
+            if out.isatty():
+                line = f"\x1b[{_COLOURS.get(kind, '2')}m{line}\x1b[0m"
+            print(line, file=out, flush=True)
 
         verdict = play(scenario, speed, show)
     except (ScenarioError, ToolError) as error:

@@ -1,0 +1,63 @@
+"""A stand-in for MicroPython's `machine` on CPython: pins that keep their level and tell it.
+
+`install()` makes `import machine` give this module. A test hangs its plant on `board.on_level`;
+`levels` and `edges` say what the firmware did. There is one chip per process: `reset()` makes it
+new.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+levels: dict[int, int] = {}
+edges: list[tuple[int, int]] = []
+on_level: Callable[[int, int], None] | None = None
+irq_off = 0
+
+
+def install() -> None:
+    """Make `import machine` work."""
+    sys.modules["machine"] = sys.modules[__name__]
+
+
+def reset(listener: Callable[[int, int], None] | None = None) -> None:
+    """A chip out of reset: no pin driven, nobody listens but `listener(gpio, level)`."""
+    global on_level, irq_off
+    levels.clear()
+    edges.clear()
+    on_level = listener
+    irq_off = 0
+
+
+def disable_irq() -> int:
+    global irq_off
+    irq_off += 1
+    return irq_off - 1
+
+
+def enable_irq(state: int) -> None:
+    global irq_off
+    irq_off = state
+
+
+class Pin:
+    """A GPIO; all objects of one number are the same pin."""
+
+    IN, OUT = 0, 1
+
+    def __init__(self, number: int, mode: int = IN, value: int | None = None) -> None:
+        self.number = number
+        if mode == Pin.OUT:
+            self.value(value or 0)
+
+    def value(self, level: int | None = None) -> int:
+        if level is None:
+            return levels.get(self.number, 0)
+        assert level in (0, 1)
+        if levels.get(self.number) != level:
+            levels[self.number] = level
+            edges.append((self.number, level))
+            if on_level is not None:
+                on_level(self.number, level)
+        return level

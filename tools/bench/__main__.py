@@ -1,0 +1,90 @@
+"""`make bench`: measure, print a table, write build/bench.json and the plots of docs/."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tools.bench import chip, plots
+from tools.progress import ToolError
+
+ROOT = Path(__file__).resolve().parents[2]
+JSON = ROOT / "build" / "bench.json"
+
+# key -> (what it is, target, whether less is better)
+_TARGETS: dict[str, tuple[str, float, bool]] = {
+    "fast_trip_us.max": ("fast trip, worst", 1000, True),
+    "scan_us.mean": ("scan of 8 channels, mean", 45, True),
+    "control_step_us.mean": ("control step, mean", 2000, True),
+    "control_step_alloc_bytes": ("control step, bytes allocated", 0, True),
+    "windows_lost": ("windows lost in 60 s of load", 0, True),
+    "cpu_idle_percent": ("CPU idle, %", 60, False),
+    "cpu_idle_percent_busy": ("CPU idle with console and telemetry, %", 50, False),
+    "heap_free_bytes": ("heap free, bytes", 120_000, False),
+    "boot_to_relays_open_ms": ("reset to relays open, ms", 15, True),
+    "boot_to_protecting_ms": ("reset to protecting, ms", 1000, True),
+}
+
+
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures by dotted name."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            result |= flat(value, prefix + key + ".")
+        else:
+            result[prefix + key] = value
+    return result
+
+
+def show(figures: dict[str, Any]) -> bool:
+    """Print the table; whether every target is met."""
+    table = Table(title="Tailgate on the emulated RP2040")
+    for heading in ("figure", "measured", "target", ""):
+        table.add_column(heading)
+    good = True
+    for key, value in flat(figures["chip"]).items():
+        if key == "conditions":
+            continue
+        text, target, less = _TARGETS.get(key, (key, None, True))
+        if target is None:
+            table.add_row(text, str(value), "", "")
+            continue
+        met = value <= target if less else value >= target
+        good = good and met
+        sign = "<=" if less else ">="
+        table.add_row(text, str(value), f"{sign} {target:g}", "met" if met else "MISSED")
+    console = Console(width=100)
+    console.print(table)
+    console.print("conditions: " + figures["chip"]["conditions"])
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="measure the figures of docs/benchmarks.md")
+    parser.add_argument("--faults", type=int, default=chip.FAULTS, help="short circuits to time")
+    parser.add_argument("--plots", action="store_true", help="write the plots into docs/img, too")
+    options = parser.parse_args()
+    try:
+        part, latencies = chip.measure(options.faults)
+    except ToolError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    figures = {"chip": part}
+    JSON.parent.mkdir(exist_ok=True)
+    JSON.write_text(json.dumps(figures, indent=1) + "\n")
+    folder = ROOT / "docs" / "img" if options.plots else JSON.parent
+    plots.latency_histogram(latencies, folder / "trip-latency.png")
+    good = show(figures)
+    print(f"written: {JSON.relative_to(ROOT)}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
