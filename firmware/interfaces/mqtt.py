@@ -11,12 +11,12 @@ an outage of any length costs no memory, and they go out in order when the broke
 import asyncio
 import json
 import random
+import sys
 from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
 from firmware import events
-from firmware.interfaces import discovery
 from firmware.interfaces.commands import CommandError
 from lib import mqtt
 
@@ -305,7 +305,7 @@ class Mqtt:
     async def _announce(self, now):
         if self._announce_at is None or ticks_diff(now, self._announce_at) < 0:
             return
-        topic = discovery.topic(self.device_id)
+        topic = discovery_topic(self.device_id)
         if self._forget:
             if self.client.publish(topic, b"", 1, True, True):
                 self._announce_at = None
@@ -326,7 +326,13 @@ class Mqtt:
             outlets,
             self._report.state(self._app),
         )
-        if await self.client.publish_parts(topic, lambda: discovery.parts(*arguments), True):
+        # Needed once a connection: its 5 KB are worth more as heap in between.
+        from firmware.interfaces import discovery
+
+        done = await self.client.publish_parts(topic, lambda: discovery.parts(*arguments), True)
+        del discovery
+        _unload("discovery")
+        if done:
             self._announce_at = None
 
     def announce(self):
@@ -443,6 +449,19 @@ class Mqtt:
 def _json(value):
     """Compact: a sixth less on the line and in the rings."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def discovery_topic(device_id):
+    """Where the discovery message lives; an empty retained payload there removes the device."""
+    return "homeassistant/device/%s/config" % device_id
+
+
+def _unload(name):
+    """Drop a module of this package, so that the collector may have its memory."""
+    sys.modules.pop("firmware.interfaces." + name, None)
+    package = sys.modules.get("firmware.interfaces")
+    if hasattr(package, name):
+        delattr(package, name)
 
 
 def _decode(payload):

@@ -17,9 +17,9 @@ from micropython import const
 N_CH = const(0)  # channels
 SCANS = const(1)  # scans since start, modulo 2**30
 N = const(2)  # scans in the open window
-N_LIMIT = const(3)  # the open window closes at this many scans at the latest
+N_LIMIT = const(3)  # the open window closes at this many scans, when no crossing is due
 N_MIN = const(4)  # a zero crossing counts from this many scans on
-N_MAX = const(5)  # N_LIMIT while locked to the zero crossing
+N_MAX = const(5)  # N_LIMIT while locked to the zero crossing, and the longest window at all
 N_FREE = const(6)  # N_LIMIT while there is no crossing: one nominal cycle
 V_PREV = const(7)  # voltage of the previous scan, counts
 ARMED = const(8)  # the voltage has been below -HYST since the last crossing
@@ -129,11 +129,14 @@ def scan(_timer=None):
     n = st[N]
     if v1 < -st[HYST]:
         st[ARMED] = 1
-    if v1 >= 0 and st[ARMED] and n >= st[N_MIN]:
+    if v1 >= 0 and st[V_PREV] < 0 and st[ARMED] and n >= st[N_MIN]:
         st[ARMED] = 0
         _close(st, 1, v1)
         n = 0
-    elif n >= st[N_LIMIT]:
+    elif n >= st[N_LIMIT] and (not st[ARMED] or n >= st[N_MAX]):
+        # Armed, a crossing is due soon: waiting for it locks within a few cycles, where windows
+        # of almost a cycle would creep towards it for seconds.
+        st[ARMED] = 0
         _close(st, 0, v1)
         n = 0
     st[V_PREV] = v1

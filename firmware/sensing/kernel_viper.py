@@ -162,13 +162,17 @@ def scan(_timer):
                 st[ARMED] = 1
             locked = 0 - 1
             if n >= st[N_LIMIT]:
-                locked = 0
+                if st[ARMED] == 0:
+                    locked = 0
+                elif n >= st[N_MAX]:
+                    locked = 0
             if x >= 0:
-                if n >= st[N_MIN]:
-                    if st[ARMED] != 0:
-                        st[ARMED] = 0
-                        locked = 1
+                if st[V_PREV] < 0:
+                    if n >= st[N_MIN]:
+                        if st[ARMED] != 0:
+                            locked = 1
             if locked >= 0:
+                st[ARMED] = 0
                 # -- close the window (kernel._close) --
                 ring = ptr32(_ring)  # noqa: F821
                 if locked != 0:

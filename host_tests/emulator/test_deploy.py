@@ -18,7 +18,7 @@ from tools.emulator.console import PtyLink
 from tools.image import build, uf2
 from tools.progress import ToolError
 
-# A firmware with the console's contract: Ctrl-C is an ordinary key, `exit yes` leaves for the REPL.
+# A firmware with the console's contract: Ctrl-C is an ordinary key, `exit yes` gives the REPL.
 _MAIN = """\
 import sys, micropython, select
 from machine import Pin
@@ -134,7 +134,10 @@ def test_interrupted_copy_leaves_a_safe_board_and_is_repaired(rig: Rig, tmp_path
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        rig.pico.run_until(lambda: copying._TEMPORARY in rig.pico.files(), 60)
+        for _ in range(600):
+            rig.pico.run(0.05)
+            if copying._TEMPORARY in rig.pico.files():
+                break
         process.kill()
     rig.pico.power_cycle()
     rig.pico.run(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_hard_timer_reads_the_plant_and_opens_a_pin(stock_image: Path) -> None:
         assert 0 < ours[1].t_us - step_us < 700
         assert bench.pins == [(int(t_us), gpio, level) for t_us, gpio, level in pico.edges]
     times = [t for t, gpio in bench.conversions if gpio == 26]
-    periods = [b - a for a, b in zip(times[50:], times[51:], strict=False)]
+    periods = [b - a for a, b in itertools.pairwise(times[50:])]
     assert sum(periods) / len(periods) == pytest.approx(1e6 / 2400, rel=0.002)
     assert max(periods) < 430 and min(periods) > 400
 
@@ -95,8 +96,8 @@ def test_console_carries_both_ways_and_waiting_has_an_end(stock_image: Path) -> 
 
 
 def test_long_input_is_not_lost(stock_image: Path) -> None:
-    echo = "import sys\nn = 0\nwhile n < 5000:\n    n += len(sys.stdin.read(100))\nprint('all', n)\n"
-    with EmulatedPico(stock_image, files={"main.py": echo}) as pico:
+    count = "import sys\nn = 0\nwhile n < 5000:\n    n += len(sys.stdin.read(100))\n"
+    with EmulatedPico(stock_image, files={"main.py": count + "print('all', n)\n"}) as pico:
         pico.run_until(lambda: pico.usb_up_us is not None)
         pico.send("x" * 5000)
         pico.expect("all 5000")

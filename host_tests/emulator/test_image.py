@@ -1,4 +1,4 @@
-"""The firmware image: what is frozen runs, whatever the file system holds; same sources, same file."""
+"""The firmware image: what is frozen runs whatever the file system holds; it is reproducible."""
 
 from __future__ import annotations
 

@@ -83,6 +83,14 @@ def test_windows_lock_to_the_zero_crossings(bench: Bench, hz: float) -> None:
     assert all(w[kernel.W_BEFORE] < 0 <= w[kernel.W_AFTER] for w in settled)
 
 
+@pytest.mark.parametrize("hz", [60, 59.97, 50, 47, 62])
+@pytest.mark.parametrize("phase", range(0, 40, 4))
+def test_it_locks_within_a_few_cycles_from_any_phase(bench: Bench, hz: float, phase: int) -> None:
+    bench.shown += [[2048]] * phase
+    bench.wave(hz, 320)
+    assert all(w[kernel.W_LOCKED] for w in bench.windows()[3:])
+
+
 def test_every_scan_is_in_exactly_one_window(bench: Bench) -> None:
     windows = []
     for _ in range(30):

@@ -10,7 +10,7 @@ from tools import cpython
 
 cpython.install()
 
-from firmware.interfaces import discovery  # noqa: E402
+from firmware.interfaces import discovery, mqtt  # noqa: E402
 from host_tests.fakes.fake_app import FakeApp  # noqa: E402
 
 BASE = "tailgate/dut/"
@@ -66,7 +66,7 @@ def test_frame() -> None:
     assert whole["dev"]["name"] == "Truck"
     assert whole["o"] == {"name": "Tailgate", "sw": "1.2.3"}
     assert whole["avty_t"] == "tailgate/dut/availability"
-    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", discovery.topic("dut"))
+    assert re.fullmatch(r"homeassistant/device/[a-zA-Z0-9_-]+/config", mqtt.discovery_topic("dut"))
 
 
 def test_components() -> None:

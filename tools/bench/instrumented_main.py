@@ -38,10 +38,8 @@ class Instrumented(App):
         return count
 
     async def _after_boot(self):
-        asyncio.create_task(self._reports())
-        asyncio.create_task(self._collections())
-        asyncio.create_task(self._saves())
-        asyncio.create_task(self._blocks())
+        loads = (self._reports, self._collections, self._saves, self._blocks)
+        self.load_tasks = [asyncio.create_task(load()) for load in loads]
         await App._after_boot(self)
 
     async def _reports(self):

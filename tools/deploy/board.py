@@ -6,6 +6,7 @@ Built on mpremote's serial transport, which knows MicroPython's raw REPL.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -177,8 +178,8 @@ class Board:
             raise ToolError(f"on the board: {lines[-1] if lines else 'no message'}") from error
         except (TransportError, OSError, IndexError) as error:
             raise ToolError(
-                f"the connection to {self.port} broke ({error or type(error).__name__}); the board "
-                "is safe, with its relays open: run the same command again"
+                f"the connection to {self.port} broke ({error or type(error).__name__}); the "
+                "board is safe, with its relays open: run the same command again"
             ) from error
 
     def value(self, code: str) -> Any:
@@ -210,10 +211,9 @@ class Board:
 
     def restart(self) -> None:
         """Reset the chip, and come back when its port does."""
-        try:
+        # it may be gone before it could confirm
+        with contextlib.suppress(TransportError, OSError, IndexError):
             self._link.exec_raw_no_follow("import machine\nmachine.reset()")
-        except (TransportError, OSError, IndexError):
-            pass  # gone before it could confirm
         _close(self._link)
         time.sleep(0.5)
         until = time.monotonic() + _RESTART_S
@@ -240,10 +240,8 @@ class Board:
             found = re.search(rb"^ok\b.*(\r?\n([ \t].*)?)*", said, re.M)
             if found:
                 return found[0].decode(errors="replace").replace("\r", "").strip()
-        last = said.decode(errors="replace").strip().splitlines()[-3:]
-        raise ToolError(
-            f"the firmware was copied and does not answer; it said: {' / '.join(last) or 'nothing'}"
-        )
+        last = " / ".join(said.decode(errors="replace").strip().splitlines()[-3:]) or "nothing"
+        raise ToolError(f"the firmware was copied and does not answer; it said: {last}")
 
     def _read_until_quiet(self, gap: float) -> bytes:
         """Read until nothing came for `gap` s, 10 s at most."""
@@ -275,7 +273,5 @@ def _open(port: str) -> SerialTransport:
 
 
 def _close(link: SerialTransport) -> None:
-    try:
+    with contextlib.suppress(OSError, ports.SerialError):
         link.close()
-    except (OSError, ports.SerialError):
-        pass

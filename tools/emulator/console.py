@@ -7,8 +7,10 @@ terminal that the emulator was started in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import select
 import socket
 import sys
 import tty
@@ -141,10 +143,9 @@ class PtyLink:
 
     def transmit(self, data: bytes) -> None:
         """See Link."""
-        try:
+        # when nobody reads it is lost, as on a port that is open and not listened to
+        with contextlib.suppress(BlockingIOError):
             os.write(self._ours, data)
-        except BlockingIOError:
-            pass  # nobody reads, as with a port that is open and not listened to
 
     def close(self) -> None:
         """See Link."""
@@ -223,8 +224,6 @@ class TerminalLink:
 
     def receive(self) -> bytes:
         """See Link. Called only when there is input: a terminal in line mode would block."""
-        import select
-
         if self.ended or not select.select([self._fd], [], [], 0)[0]:
             return b""
         data = os.read(self._fd, 4096)

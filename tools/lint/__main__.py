@@ -50,8 +50,8 @@ def main() -> int:
     if device and not stubs.is_dir():
         return fail("MicroPython's type stubs are missing: run `make setup`")
     if device:
-        # lib/ is on the device's path; what only the ESP32 has is found after what both ports have
-        places = (ROOT / "lib", ROOT, stubs, STUBS / "esp32")
+        # what only the ESP32 has is found after what both ports have
+        places = (ROOT, stubs, STUBS / "esp32")
         good &= _run(
             "mypy: types of the firmware, against MicroPython's stubs",
             "mypy",

@@ -14,18 +14,17 @@ and returns its path. In this order:
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import os
 import platform
 import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tools.locking import alone
 from tools.progress import ToolError, fail, step
 from tools.runtime import apt
 
@@ -119,7 +118,7 @@ def ensure(folder: Path = RUNTIME, say: Callable[[str], None] = step) -> Path:
     if apt.available():
         for arch in _architectures():
             try:
-                with _alone(folder):
+                with alone(folder):
                     if _ready(folder, arch):  # another process was fetching it until now
                         return _wrapper(folder, arch)
                     return _fetch(folder, arch, say).path
@@ -163,15 +162,6 @@ def _ready(folder: Path, arch: str) -> bool:
     """Whether it was fetched before. The stamp comes after the checks: no need to repeat them."""
     stamp = folder / f"root-{arch}" / ".ok"
     return stamp.exists() and os.access(_wrapper(folder, arch), os.X_OK)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes (parallel tests, a second make) from fetching at the same time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _fetch(folder: Path, arch: str, say: Callable[[str], None]) -> Runtime:

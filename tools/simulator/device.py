@@ -82,6 +82,7 @@ class SimulatedDevice:
         block: int = _BLOCK,
         stall_s: float = 10.0,
         interpreter: str | Path | None = None,
+        frozen: bool = True,
         on_output: Callable[[bytes], None] | None = None,
     ) -> None:
         self.board = load_board(board) if isinstance(board, str) else board
@@ -102,6 +103,7 @@ class SimulatedDevice:
         self._block = block
         self._stall_s = stall_s
         self._interpreter = interpreter
+        self._frozen = frozen
         self._built: bytecode.Built | None = None
         self._keep = contextlib.ExitStack()
         if flash is None:
@@ -295,7 +297,7 @@ class SimulatedDevice:
             self._interpreter = interpreter
             whole = (self.root / "firmware").is_dir()
             name = getattr(self.board, "name", "")
-            self._built = bytecode.build(interpreter, self.root if whole else None, name)
+            self._built = bytecode.build(interpreter, self.root if whole else None, name, self._frozen)
         heap = self.heap * self._built.scale + self._built.code_bytes
         command: list[Any] = [self._interpreter, "-X", f"heapsize={heap}"]
         command += [CHIP / "start.py", "{down}", "{up}", self.root, self.flash]

@@ -8,15 +8,14 @@ import sys
 
 sys.path.insert(0, ".frozen")
 try:
-    import boot  # noqa: F401
+    import boot
 
     del sys.modules["boot"], boot
-except ImportError:
-    pass  # MicroPython alone: nothing was frozen
-
-import vfs
+except Exception:
+    pass  # none is frozen (MicroPython alone), or the port's run of it shows the error
 
 import rp2
+import vfs
 
 bdev = rp2.Flash()
 try:
