@@ -22,7 +22,7 @@ def _record(error):
         text = io.StringIO()
         sys.print_exception(error, text)
         files.make_folder("data")
-        files.write("data/crash.txt", text.getvalue()[-600:])
+        files.write("data/crash.txt", text.getvalue()[-600:], previous=False)
     except Exception as also:  # the flash may be what is broken
         sys.print_exception(also)
 

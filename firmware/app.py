@@ -25,6 +25,8 @@ _FOLDER = "data"
 _CONTROL_MS = 8  # half a mains cycle: a window waits 4 ms on average
 _STORE_MS = 500
 _COUNTERS_S = 60
+_PLENTY = 90_000  # bytes of heap: more than this is left only where the modules are frozen
+_LISTEN_MS = 100
 
 
 def _sampler(board):
@@ -71,11 +73,10 @@ class App:
         self.network = network.make(self.settings)
         self._load()
         gc.collect()
-        from firmware.interfaces.commands import Commands
-        from firmware.interfaces.console import Console
-
-        self.commands = Commands(self)
-        self.console = Console(self)
+        self._commands = None
+        self._console = None
+        if gc.mem_free() > _PLENTY:
+            self._load_console()
         if self.network is not None or self.board.hal == "portable":
             from firmware.interfaces.mqtt import Mqtt
 
@@ -83,6 +84,31 @@ class App:
         gc.collect()
 
     # -- boot ----------------------------------------------------------------------------------
+
+    @property
+    def commands(self):
+        """What can be asked of the device, for console and MQTT alike."""
+        if self._commands is None:
+            gc.collect()
+            from firmware.interfaces.commands import Commands
+
+            self._commands = Commands(self)
+        return self._commands
+
+    def _load_console(self):
+        if self._console is None:
+            gc.collect()
+            from firmware.interfaces.console import Console
+
+            self._console = Console(self)
+        return self._console
+
+    async def _serve_console(self):
+        """Task: the console. Where the modules are kept in the heap (stock images), it is loaded
+        when somebody types: a board that only talks MQTT has 35 KB more to work with."""
+        while self._console is None and not system.has_input():
+            await asyncio.sleep_ms(_LISTEN_MS)
+        await self._load_console().run()
 
     def _load(self):
         """What is on flash: journal, trips, counters, calibration, the last crash."""
@@ -101,7 +127,8 @@ class App:
         for outlet in self.board.outlets:
             self.meter.restore_energy(outlet.index, totals[outlet.name])
         self._load_gains()
-        for note in (self.settings.load_report, self.latch_store.note, self.counters.note):
+        stores = (self.latch_store.note, self.counters.note, self.journal_store.note)
+        for note in (self.settings.load_report,) + stores:
             if note:
                 print("storage:", note)
                 self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
@@ -148,7 +175,7 @@ class App:
         system.keep_ctrl_c(False)
         tasks = [asyncio.create_task(self.supervisor.watch())]
         tasks.append(asyncio.create_task(guard("storage", self._store)))
-        tasks.append(asyncio.create_task(guard("console", self.console.run)))
+        tasks.append(asyncio.create_task(guard("console", self._serve_console)))
         tasks.append(asyncio.create_task(guard("after boot", self._after_boot)))
         if self.network is not None:
             tasks.append(asyncio.create_task(guard("network", self.network.run)))
@@ -195,6 +222,8 @@ class App:
             await asyncio.sleep_ms(50)
         for outlet in self.board.outlets:
             choice = self.settings.outlet(outlet.index, "after_boot")
+            if not self.latch_store.trusted:
+                break  # the record of trips is damaged: nothing may close by itself
             if choice == "on" or (choice == "last" and outlet.name in self._was_on):
                 self.controller.command("on", outlet.index, events.BY_BOOT)
                 await asyncio.sleep_ms(500)  # one inrush at a time

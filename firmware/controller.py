@@ -430,11 +430,11 @@ class Controller:
             if outlet.state != o.FAULT:
                 self._move(outlet, o.E_FAULT, events.FAULT, fault, 0, events.BY_CONTROL)
             return
+        # Its own relay cannot cut it any more: the contactor upstream can.
+        blocked = self.contactor_blocked
+        self.contactor_blocked = True
+        self.fast.contactor(False)
         if outlet.state != o.FAULT or outlet.reason != events.WELDED:
-            # Its own relay cannot cut it any more: the contactor upstream can.
-            blocked = self.contactor_blocked
-            self.contactor_blocked = True
-            self.fast.contactor(False)
             self.dispatch.stuck_mask |= 1 << outlet.index
             amps = outlet.meter.word(_M_RMS) * outlet.ma_q8 >> 8
             self._move(outlet, o.E_WELD, events.FAULT, fault, amps, events.BY_CONTROL)

@@ -1,11 +1,14 @@
 # The chip itself: reset and its cause, watchdog, unique id, flash folder. Called by app and
 # supervisor (boot, control task); everything here exists on every port.
 
+import select
 import sys
 
 import machine
 import micropython
 
+_stdin = select.poll()
+_stdin.register(sys.stdin, select.POLLIN)
 _TIMER = -1 if sys.platform == "rp2" else 1
 
 
@@ -45,6 +48,13 @@ def was_power_on() -> bool:
 def unique_id() -> str:
     """The chip's serial number as hexadecimal text."""
     return "".join("%02x" % b for b in machine.unique_id())
+
+
+def has_input() -> bool:
+    """Whether somebody has typed something on the console."""
+    for _ in _stdin.ipoll(0):
+        return True
+    return False
 
 
 def keep_ctrl_c(on: bool):

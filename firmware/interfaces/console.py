@@ -60,6 +60,7 @@ class StdioPort:
         self._writable = select.poll()
         self._writable.register(self._out, select.POLLOUT)
         self._byte = bytearray(1)
+        self._byte_out = bytearray(1)
         # On the RP2040 a writable USB port is sure to take one byte; for more it may wait up to
         # half a second for a host that stopped reading. Elsewhere a pipe or UART takes more.
         self.chunk = 1 if sys.platform == "rp2" else 64
@@ -86,6 +87,26 @@ class StdioPort:
     def write(self, data) -> int:
         """Send some bytes; returns how many were taken."""
         return self._out.write(data) or 0
+
+    def push(self, ring, at: int, count: int) -> int:
+        """Send up to `count` bytes of `ring` from `at`, one by one, while none has to wait;
+        returns how many. Written out, because a status screen is a thousand turns of it."""
+        ipoll = self._writable.ipoll
+        write = self._out.write
+        byte = self._byte_out
+        end = at + count
+        i = at
+        while i < end:
+            ready = False
+            for _ in ipoll(0):
+                ready = True
+            if not ready:
+                break
+            byte[0] = ring[i]
+            if not write(byte):
+                break
+            i += 1
+        return i - at
 
 
 class Stalled(Exception):
@@ -162,9 +183,15 @@ class Console:
         sent = 0
         port = self._port
         try:
-            while self._used and sent < _SLICE and port.writable():
-                size = min(port.chunk, self._used, _RING - self._start)
-                size = port.write(self._view[self._start : self._start + size])
+            while self._used and sent < _SLICE:
+                size = min(_SLICE, self._used, _RING - self._start)
+                if port.chunk == 1:
+                    size = port.push(self._ring, self._start, size)
+                elif port.writable():
+                    end = self._start + min(size, port.chunk)
+                    size = port.write(self._view[self._start : end])
+                else:
+                    break
                 if not size:
                     break
                 self._start = (self._start + size) % _RING

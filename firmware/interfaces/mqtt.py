@@ -17,7 +17,6 @@ from time import ticks_add, ticks_diff, ticks_ms
 from micropython import const
 
 from firmware import events
-from firmware.interfaces.commands import CommandError
 from lib import mqtt
 
 _POLL_MS = const(50)  # how soon a change is noticed
@@ -365,10 +364,13 @@ class Mqtt:
             self._check_rate()
             result = self._app.commands.run(name, args, source="mqtt")
             self.commands += 1
-        except (_Refused, CommandError) as e:
-            self._refuse(topic, request, str(e), getattr(e, "result", None))
+        except _Refused as e:
+            self._refuse(topic, request, str(e))
             return
         except Exception as e:
+            if isinstance(e, _command_error()):
+                self._refuse(topic, request, str(e), getattr(e, "result", None))
+                return
             # A defect in a command: answered all the same, or the sender waits for nothing.
             self.errors += 1
             self._refuse(topic, request, "internal error: " + repr(e))
@@ -449,6 +451,13 @@ class Mqtt:
 def _json(value):
     """Compact: a sixth less on the line and in the rings."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def _command_error():
+    # Loaded with the first command, see App.commands.
+    from firmware.interfaces.commands import CommandError
+
+    return CommandError
 
 
 def discovery_topic(device_id):

@@ -188,16 +188,24 @@ class WindowRig(Core):
     """
 
     def __init__(
-        self, board: str | Any = "simulated", settings: dict[str, Any] | None = None
+        self,
+        board: str | Any = "simulated",
+        settings: dict[str, Any] | None = None,
+        before: WindowRig | None = None,
     ) -> None:
+        """`before`: the same truck before a reset of its chip; what latched is known."""
+        latched = before.controller.latched() if before else {}
         Core.__init__(self, board, settings)
+        self.controller.restore(latched)
         self.load = dict.fromkeys((x.name for x in self.board.outlets), 0.0)
         self.welded: set[str] = set()
         self.broken: set[str] = set()
         self.offset = dict.fromkeys((x.name for x in self.board.outlets), 0)
         self.volts = 120.0
         self.n = round(1e6 / 60 / self.lane.period_us)
-        self._was_on = dict.fromkeys(self.load, False)
+        if before:
+            self.load, self.offset, self.volts = before.load, before.offset, before.volts
+            self.welded, self.broken = before.welded, before.broken
         for _ in range(40):
             self.window()
 

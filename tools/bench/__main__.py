@@ -16,6 +16,9 @@ from tools.progress import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
 JSON = ROOT / "build" / "bench.json"
+DOCS = ROOT / "docs" / "benchmarks.md"
+_BEGIN = "<!-- table: make bench ARGS=--docs -->"
+_END = "<!-- end of table -->"
 
 # key -> (what it is, target, whether less is better)
 _TARGETS: dict[str, tuple[str, float, bool]] = {
@@ -43,23 +46,41 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def rows(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(figure, measured, target, verdict) for every figure of the chip."""
+    result = []
+    for key, value in flat(figures["chip"]).items():
+        if key == "conditions":
+            continue
+        text, target, less = _TARGETS.get(key, (key, None, True))
+        if target is None:
+            result.append((text, str(value), "", ""))
+            continue
+        met = value <= target if less else value >= target
+        sign = "<=" if less else ">="
+        result.append((text, str(value), f"{sign} {target:g}", "met" if met else "MISSED"))
+    return result
+
+
+def write_docs(figures: dict[str, Any]) -> None:
+    """Put the table into docs/benchmarks.md, between its two marks."""
+    lines = ["| figure | measured | target | |", "|---|---|---|---|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(figures)]
+    lines += ["", "Conditions: " + figures["chip"]["conditions"] + "."]
+    before, _, rest = DOCS.read_text().partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    DOCS.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n" + _END + after)
+
+
 def show(figures: dict[str, Any]) -> bool:
     """Print the table; whether every target is met."""
     table = Table(title="Tailgate on the emulated RP2040")
     for heading in ("figure", "measured", "target", ""):
         table.add_column(heading)
     good = True
-    for key, value in flat(figures["chip"]).items():
-        if key == "conditions":
-            continue
-        text, target, less = _TARGETS.get(key, (key, None, True))
-        if target is None:
-            table.add_row(text, str(value), "", "")
-            continue
-        met = value <= target if less else value >= target
-        good = good and met
-        sign = "<=" if less else ">="
-        table.add_row(text, str(value), f"{sign} {target:g}", "met" if met else "MISSED")
+    for row in rows(figures):
+        table.add_row(*row)
+        good = good and row[3] != "MISSED"
     console = Console(width=100)
     console.print(table)
     console.print("conditions: " + figures["chip"]["conditions"])
@@ -69,7 +90,9 @@ def show(figures: dict[str, Any]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description="measure the figures of docs/benchmarks.md")
     parser.add_argument("--faults", type=int, default=chip.FAULTS, help="short circuits to time")
-    parser.add_argument("--plots", action="store_true", help="write the plots into docs/img, too")
+    parser.add_argument(
+        "--docs", action="store_true", help="write table and plot into docs/benchmarks.md, too"
+    )
     options = parser.parse_args()
     try:
         part, latencies = chip.measure(options.faults)
@@ -79,9 +102,11 @@ def main() -> int:
     figures = {"chip": part}
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(json.dumps(figures, indent=1) + "\n")
-    folder = ROOT / "docs" / "img" if options.plots else JSON.parent
-    plots.latency_histogram(latencies, folder / "trip-latency.png")
+    plots.latency_histogram(latencies, JSON.parent / "trip-latency.png")
     good = show(figures)
+    if options.docs:
+        plots.latency_histogram(latencies, ROOT / "docs" / "img" / "trip-latency.png")
+        write_docs(figures)
     print(f"written: {JSON.relative_to(ROOT)}")
     return 0 if good else 1
 

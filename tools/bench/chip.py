@@ -14,6 +14,7 @@ import multiprocessing
 import random
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from firmware import board as boards
@@ -31,13 +32,13 @@ _PEAK_X = 8.0  # default of <outlet>.peak_x
 
 
 class Chip:
-    """The instrumented image with a truck on its pins."""
+    """The instrumented image (or `uf2`) with a truck on its pins."""
 
-    def __init__(self, seed: int = 0, **options: Any) -> None:
+    def __init__(self, seed: int = 0, uf2: Path | None = None, **options: Any) -> None:
         self.board = boards.load("pico")
         self.truck = Truck(self.board, seed=seed)
         self.pico = EmulatedPico(
-            image.ensure(),
+            uf2 or image.ensure(),
             self.truck,
             inputs=tuple(self.board.inputs.values()),
             quiet=self.board.mux_address,
