@@ -31,10 +31,12 @@ _LISTEN_MS = 100
 
 def _sampler(board):
     if board.hal == "rp2":
-        from firmware.hal.rp2 import Sampler
-    else:
-        from firmware.hal.portable import Sampler
-    return Sampler(board)
+        from firmware.hal import rp2
+
+        return rp2.Sampler(board)
+    from firmware.hal import portable
+
+    return portable.Sampler(board)
 
 
 class App:
@@ -67,7 +69,7 @@ class App:
         names = [outlet.name for outlet in self.board.outlets]
         self.counters = CounterStore(folder, names)
         self.store_error = ""
-        self._stop = None
+        self._stop = ""  # why the firmware ends: reboot or exit
         self._on_before = None
         self.mqtt = None
         self.network = network.make(self.settings)
@@ -92,7 +94,7 @@ class App:
             gc.collect()
             from firmware.interfaces.commands import Commands
 
-            self._commands = Commands(self)
+            self._commands = Commands(self)  # type: ignore[assignment]
         return self._commands
 
     def _load_console(self):
@@ -100,7 +102,7 @@ class App:
             gc.collect()
             from firmware.interfaces.console import Console
 
-            self._console = Console(self)
+            self._console = Console(self)  # type: ignore[assignment]
         return self._console
 
     async def _serve_console(self):
@@ -191,7 +193,7 @@ class App:
         beat = self.supervisor.beat
         sleep_ms = asyncio.sleep_ms
         step = controller.step
-        while self._stop is None:
+        while not self._stop:
             step()
             beat()
             await sleep_ms(_CONTROL_MS)

@@ -8,7 +8,7 @@ _RELAY = {"cabin1": 18, "cabin2": 19, "bed1": 21, "bed2": 22, "bed240": 23}
 
 
 def _channels():
-    for row in pico_w.BOARD["channels"]:
+    for row in pico_w.BOARD["channels"]:  # type: ignore[attr-defined]
         if row["name"] in _ADC:
             row = dict(row)
             row["adc"] = _ADC[row["name"]]
@@ -17,7 +17,7 @@ def _channels():
 
 
 def _outlets():
-    for row in pico_w.BOARD["outlets"]:
+    for row in pico_w.BOARD["outlets"]:  # type: ignore[attr-defined]
         row = dict(row)
         row["relay"] = _RELAY[row["name"]]
         yield row

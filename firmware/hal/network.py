@@ -8,8 +8,9 @@ try:
 except ImportError:
     network = None
 
-_STATES = {0: "idle", 1: "connecting", 2: "no address", 3: "up", -1: "failed", -2: "no network"}
-_STATES[-3] = "wrong password"
+# WLAN.status() of the Pico W
+_STATES = ("wrong password", "no network", "failed", "idle", "connecting", "no address", "up")
+_FIRST = -3
 _RETRY_S = 20
 
 
@@ -27,7 +28,10 @@ class Network:
     def status(self) -> dict:
         """State in a word, network name, own address."""
         up = self._wlan.isconnected()
-        state = "up" if up else _STATES.get(self._wlan.status(), "down")
+        status = self._wlan.status()
+        state = "up" if up else "down"
+        if not up and isinstance(status, int) and _FIRST <= status < _FIRST + len(_STATES):
+            state = _STATES[status - _FIRST]
         address = self._wlan.ifconfig()[0] if up else ""
         return {"state": state, "ssid": self._settings.get("wifi.ssid"), "address": address}
 

@@ -76,7 +76,9 @@ class Sampler(FastLane):
             pin.value(last >> bit & 1)
         gc.collect()
         self._timer = machine.Timer(0)
-        self._timer.init(period=self.period_us, tick_hz=1_000_000, callback=self._callback)
+        self._timer.init(  # type: ignore[call-overload]  # period and tick_hz
+            period=self.period_us, tick_hz=1_000_000, callback=self._callback
+        )
 
     def stop(self):
         """Open everything and stop scanning."""

@@ -7,9 +7,10 @@ import gc
 from array import array
 
 import machine
+from micropython import const
+
 from firmware.hal.fastlane import FastLane
 from firmware.sensing import kernel_viper
-from micropython import const
 
 # RP2040 data sheet: 4.9.6 (ADC) and 2.3.1.7 (SIO)
 _ADC_CS = const(0x4004C000)
@@ -46,7 +47,7 @@ class Sampler(FastLane):
     def start(self):
         """Start scanning. The lease is not held: relays stay open until the control lane runs."""
         gc.collect()
-        self._timer = machine.Timer(
+        self._timer = machine.Timer(  # type: ignore[call-overload]  # period and tick_hz
             period=self.period_us, tick_hz=1_000_000, callback=kernel_viper.scan, hard=True
         )
 

@@ -328,9 +328,9 @@ class Mqtt:
         # Needed once a connection: its 5 KB are worth more as heap in between.
         from firmware.interfaces import discovery
 
-        done = await self.client.publish_parts(topic, lambda: discovery.parts(*arguments), True)
-        del discovery
+        parts = discovery.parts
         _unload("discovery")
+        done = await self.client.publish_parts(topic, lambda: parts(*arguments), True)
         if done:
             self._announce_at = None
 

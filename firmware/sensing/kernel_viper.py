@@ -7,6 +7,7 @@
 # The constants repeat kernel.py's, because `const` is inlined within one module only; a test
 # compares them.
 
+import micropython
 from micropython import const
 
 N_CH = const(0)

@@ -60,7 +60,8 @@ class SimulatedDevice:
     `flash`: folder that is the chip's file system, kept over resets (a temporary one when None).
     `settings`: names and values written into it before the start. `heap`: bytes for data (the code
     comes on top, see bytecode.py), the board's own size when None. `ticks_us`: what ticks_us()
-    begins with, for tests of its wrap at 2**30. `block`: most scans fetched together. `stall_s`:
+    begins with, for tests of its wrap at 2**30. `frozen`: False for a board with a stock image, which
+    keeps the modules in its heap. `block`: most scans fetched together. `stall_s`:
     real seconds that the chip may compute without letting time pass.
     """
 
@@ -297,7 +298,8 @@ class SimulatedDevice:
             self._interpreter = interpreter
             whole = (self.root / "firmware").is_dir()
             name = getattr(self.board, "name", "")
-            self._built = bytecode.build(interpreter, self.root if whole else None, name, self._frozen)
+            root = self.root if whole else None
+            self._built = bytecode.build(interpreter, root, name, self._frozen)
         heap = self.heap * self._built.scale + self._built.code_bytes
         command: list[Any] = [self._interpreter, "-X", f"heapsize={heap}"]
         command += [CHIP / "start.py", "{down}", "{up}", self.root, self.flash]
