@@ -58,8 +58,9 @@ def after(pico: EmulatedPico, t_us: float, gpios: set[int]) -> list[Edge]:
 
 
 def short(chip: Chip, name: str) -> tuple[float, float]:
-    """Short-circuit an outlet for 20 ms; (us from the crossing of its peak limit to the relay
-    pin's edge, time of that edge)."""
+    """Short-circuit an outlet for 20 ms; (us from the lasting crossing of its peak limit to the
+    relay pin's edge, time of that edge). A touch that two scans meet is cut before it lasts: the
+    first figure is negative then."""
     pico = chip.pico
     mark = len(pico.edges)
     at_us = int(pico.now_us)
@@ -69,6 +70,7 @@ def short(chip: Chip, name: str) -> tuple[float, float]:
     chip.truck.command(f"unshort {name}")
     edge = opened_us(pico, chip.relays[name], mark)
     assert edge is not None, f"{name}: the relay stayed closed on a short circuit"
+    assert edge > at_us, f"{name}: the relay opened before there was a short circuit"
     return edge - crossing, edge
 
 

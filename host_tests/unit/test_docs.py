@@ -25,9 +25,7 @@ REFRESH = "out of date: run `python -m tools.docs`"
 @pytest.mark.parametrize(
     ("document", "name", "make"), BLOCKS, ids=[f"{d}-{n}" for d, n, _ in BLOCKS]
 )
-def test_a_generated_block_is_current(
-    document: str, name: str, make: Callable[[], str]
-) -> None:
+def test_a_generated_block_is_current(document: str, name: str, make: Callable[[], str]) -> None:
     assert blocks.find(document, name) == make(), REFRESH
 
 

@@ -6,7 +6,7 @@ from firmware.protection import outlet as o
 
 
 def diagram() -> str:
-    """A fenced block that code hosts draw; transitions between the same two states share one arrow."""
+    """A fenced block that code hosts draw; one arrow for each pair of states."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for state, event, new, _ in o.TRANSITIONS:
         if state == new:

@@ -7,14 +7,17 @@ what the terminal shows. The figures in it are whatever the firmware said.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from pathlib import Path
 
@@ -128,10 +131,6 @@ class Session:
         self.screen = Screen()
         self._said = ""
         master, slave = pty.openpty()
-        import fcntl
-        import struct
-        import termios
-
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
         environment.pop("NO_COLOR", None)

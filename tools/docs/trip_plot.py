@@ -1,6 +1,8 @@
-"""`python -m tools.docs.trip_plot`: a recorded motor start on a 20 A outlet, once as an 11 A motor,
-which holds, and once as a 45 A motor, which trips. From the real firmware on real MicroPython: the
-curve is what its converter read (it ends at 250 A), below are the relay's pin and contact.
+"""`python -m tools.docs.trip_plot`: a recorded motor start on a 20 A outlet, as a plot.
+
+Once as an 11 A motor, which holds, and once as a 45 A motor, which trips. From the real firmware
+on real MicroPython: the curve is what its converter read (it ends at 250 A), below are the
+relay's pin and contact.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class SimulatedDevice:
     `flash`: folder that is the chip's file system, kept over resets (a temporary one when None).
     `settings`: names and values written into it before the start. `heap`: bytes for data (the code
     comes on top, see bytecode.py), the board's own size when None. `ticks_us`: what ticks_us()
-    begins with, for tests of its wrap at 2**30. `frozen`: False for a board with a stock image, which
-    keeps the modules in its heap. `block`: most scans fetched together. `stall_s`:
+    begins with, for tests of its wrap at 2**30. `frozen`: False for a board with a stock
+    image, which keeps the modules in its heap. `block`: most scans fetched together. `stall_s`:
     real seconds that the chip may compute without letting time pass.
     """
 

@@ -1,16 +1,21 @@
 # Runs on MicroPython: the plain kernels and their viper twins on the same input, word by word.
-# Prints "equal <cases>" or the first difference. Argument: seed.
+# Prints "equal <cases>" or the first difference. Arguments: seed, and optionally a file with
+# recorded codes (16-bit words, CHANNELS of them per scan).
 
 import random
 import sys
 from array import array
 
 import uctypes
+
+from firmware.protection import thermal, thermal_viper
 from firmware.sensing import kernel, kernel_viper, reduce, reduce_viper
 
 CHANNELS = 8
 SLOTS = 4
 WAVE = 50
+ELEMENTS = 8
+recorded = None
 
 
 def make_state(n_volt):
@@ -50,6 +55,11 @@ def fill(codes, kind, scan):
     if kind == 0:
         for i in range(CHANNELS):
             codes[i] = random.getrandbits(12)
+        return
+    if kind == 3:
+        at = scan * CHANNELS % len(recorded)
+        for i in range(CHANNELS):
+            codes[i] = recorded[at + i]
         return
     if kind == 1:
         rail = 4095 if scan // 20 & 1 else 0
@@ -127,14 +137,46 @@ def make_block(n_volt):
     return b
 
 
-def main(seed):
+def run_thermal(steps):
+    """Loads up to the largest that dispatch and clipped sensors hand in."""
+    b = array("i", bytes(4 * thermal.T_WORDS * ELEMENTS))
+    for i in range(ELEMENTS):
+        t = thermal.T_WORDS * i
+        b[t + thermal.T_LIMIT] = random.choice((1000, 29_600, 1_040_400))
+        b[t + thermal.T_TAU] = 2403 * random.choice((30, 40, 120, 300))
+        b[t + thermal.T_COOL] = 2403 * random.choice((30, 80, 600))
+        b[t + thermal.T_HEAT] = random.randint(0, 2 * b[t + thermal.T_LIMIT])
+    b2 = array("i", b)
+    for _ in range(steps):
+        n = random.randint(30, 64)
+        periods = random.choice((1, 1, 1, 1, 7, 230))
+        for i in range(ELEMENTS):
+            top = random.choice((0, 30, 1000, 2248, 4000))
+            b[thermal.T_WORDS * i] = b2[thermal.T_WORDS * i] = top * top * n
+        one = thermal.step(b, ELEMENTS, n, periods)
+        two = thermal_viper.step(b2, ELEMENTS, n, periods)
+        if one != two or difference("thermal", b, b2):
+            print("differ: bits", one, two)
+            return False
+    return True
+
+
+def main(seed, path):
+    global recorded
     random.seed(seed)
     cases = 0
-    for kind in (0, 1, 2, 2, 0, 2):
+    kinds = [0, 1, 2, 2, 0, 2]
+    if path:
+        with open(path, "rb") as file:
+            recorded = array("H", file.read())
+        kinds.extend([3, 3])
+    for kind in kinds:
         if not run_kernels(kind, 1200):
             sys.exit(1)
         cases += 1200
-    print("equal", cases)
+    if not run_thermal(400):
+        sys.exit(1)
+    print("equal", cases + 400)
 
 
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
