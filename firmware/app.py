@@ -69,6 +69,7 @@ class App:
         names = [outlet.name for outlet in self.board.outlets]
         self.counters = CounterStore(folder, names)
         self.store_error = ""
+        self._flush_journal = True  # the boot record at once, or its number could come again
         self._stop = ""  # why the firmware ends: reboot or exit
         self._on_before = None
         self.mqtt = None
@@ -136,6 +137,9 @@ class App:
                 self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
         crash, _, _ = files.read(files.join(self.folder, "crash.txt"))
         if crash:
+            text = bytes(crash).decode().strip()
+            print("before this start:", text)
+            self.supervisor.last_crash = "before this start: " + text.split("\n")[-1]
             self.journal.add(events.FAULT, -1, events.CRASH, 0, events.BY_BOOT)
             files.remove(files.join(self.folder, "crash.txt"))
 
@@ -210,7 +214,11 @@ class App:
         self.journal.add(events.OFF, -1, reason, 0, events.BY_CONTROL)
         if self.mqtt is not None:
             self.mqtt.stop()
-        for _ in range(40):  # 0.3 s for answers on their way, with the lanes still running
+        # Answers and events on their way: 0.3 s, longer while the broker has not heard it all.
+        mqtt = self.mqtt
+        for turn in range(250):
+            if turn > 40 and (mqtt is None or mqtt.client is None or mqtt.done):
+                break
             self.controller.step()
             self.supervisor.beat()
             await asyncio.sleep_ms(_CONTROL_MS)
@@ -254,8 +262,10 @@ class App:
                 if on is None:
                     on = self._on()
                 self.latch_store.save(controller.latched(), on)
-            if self.journal_store.due() or counters:
+                self._flush_journal = True
+            if self._flush_journal or self.journal_store.due() or counters:
                 self.journal_store.flush()
+                self._flush_journal = False
             if controller.calibration_dirty:
                 gains = {c.name: self.meter.gains[c.index] for c in self.board.channels}
                 files.make_folder(self.folder)

@@ -25,6 +25,7 @@ _SHORT_TIME_X = const(6)
 _SHORT_TIME_MS = const(500)
 _PICKUP_PERCENT = const(105)
 _WELD_PERCENT = const(3)  # of the rating: current with an open relay
+_OWN_FAULT_X = const(2)  # x its limit: what is to be shed and draws more trips instead
 _SQRT2 = 1.41421356
 # the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
@@ -85,7 +86,6 @@ class OutletControl:
         self.base = meter.at  # its words in the meter's block
         self.trips = 0  # since power on
         self.trip_s = [-_LOCKOUT_S] * _LOCKOUT_TRIPS  # uptime of the last ones
-        self.trip_ma = 0
 
 
 class Controller:
@@ -214,7 +214,7 @@ class Controller:
             count += 1
         if count:
             self._silent_ms = 0
-            self.windows = (self.windows + count) & 0x3FFFFFFF
+            self.windows = (self.windows + count) & 0x1FFFFFFF
             if self._is_silent:
                 self._is_silent = False
                 if not self.starting:
@@ -246,9 +246,7 @@ class Controller:
         self.fast.acknowledge_lease()
         for outlet in self.outlets:
             if o.energised(outlet.state):
-                self._move(
-                    outlet, o.E_FAULT, events.FAULT, events.LEASE_LOST, 0, events.BY_FAST
-                )
+                self._move(outlet, o.E_FAULT, events.FAULT, events.LEASE_LOST, 0, events.BY_FAST)
         if self.fast.contactor_closed:
             self.fast.contactor(not self.contactor_blocked)
 
@@ -409,9 +407,8 @@ class Controller:
         self.latch_dirty = True
         return True
 
-    def _trip(self, outlet, reason: int, amps_ma: int, source: int):
-        if self._move(outlet, o.E_TRIP, events.TRIPPED, reason, amps_ma, source):
-            outlet.trip_ma = amps_ma
+    def _trip(self, outlet, reason: int, value: int, source: int):
+        if self._move(outlet, o.E_TRIP, events.TRIPPED, reason, value, source):
             outlet.trips += 1
             self.fast.freeze_wave()
             times = outlet.trip_s
@@ -420,9 +417,7 @@ class Controller:
             now = self.clock.now_s
             times[2] = now
             if now - times[0] < _LOCKOUT_S:
-                self._move(
-                    outlet, o.E_LOCK, events.LOCKOUT, events.LOCKED, outlet.trips, source
-                )
+                self._move(outlet, o.E_LOCK, events.LOCKOUT, events.LOCKED, outlet.trips, source)
 
     def _fault(self, outlet, fault: int):
         """A window has shown `fault` (again): open, and latch it once."""
@@ -461,7 +456,11 @@ class Controller:
                     for leg in outlet.outlet.legs:
                         if dispatch.legs[leg].load > value:
                             value = dispatch.legs[leg].load
-                self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)
+                if self.amps_ma[i] > outlet.limit_ma * _OWN_FAULT_X:
+                    # It overloads itself: a shed outlet comes back by itself, a fault must not.
+                    self._trip(outlet, reason, value, events.BY_CONTROL)
+                else:
+                    self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)
 
     def _restore_shed(self, outlet):
         if outlet.thermal.is_hot() or not self._has_supply(outlet) or self.contactor_blocked:

@@ -58,7 +58,7 @@ def check_image(board: str, image: Path) -> None:
         except ValueError as error:
             raise ToolError(f"{image}: {error}") from error
     if chip != _CHIP[board]:
-        raise ToolError(f"{image.name} is an image for the {chip}, and a {board} is {_an(board)}")
+        raise ToolError(f"{image.name} is an image for the {chip}, and not for {_an(board)}")
 
 
 def _an(board: str) -> str:

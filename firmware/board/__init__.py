@@ -4,6 +4,7 @@
 
 _BOARDS = ("pico_w", "pico", "esp32", "simulated")
 
+
 class BoardError(Exception):
     """A board's name or table is wrong; the text says what and what is allowed."""
 

@@ -1,4 +1,4 @@
-# Raspberry Pi Pico (no radio): wired as the Pico W; MQTT comes over the host bridge.
+# Raspberry Pi Pico (no radio): wired as the Pico W. It has no MQTT of its own.
 
 from firmware.board import pico_w
 

@@ -20,6 +20,7 @@ from firmware import events
 from lib import mqtt
 
 _POLL_MS = const(50)  # how soon a change is noticed
+_GOODBYE_MS = const(800)  # for the last events before a planned end
 _STATE_MS = const(250)  # shortest time between two state messages, however much changes
 _RX_BYTES = const(1024)  # longest message accepted, topic included
 _WINDOW = const(4)  # events on their way at once; leaves room for responses in the event ring
@@ -52,11 +53,14 @@ class Mqtt:
         self.base = ""
         self.commands = 0  # obeyed
         self.refused = 0
+        self.foreign = 0  # messages of topics that it did not subscribe to
         self.unanswered = 0  # answers that found no room: more commands than the line can carry
         self.errors = 0  # exceptions in this task
         self.events_lost = 0  # overwritten in the journal before they could be sent
         self.setup_error = ""  # why there is no client although mqtt.host is set
         self._stop = False
+        self.done = False  # run() has said goodbye
+        self._passing = False
         # Records of earlier starts were published then, or are in the console's list.
         self._sent = self._acked = max(0, getattr(app.journal, "boot_seq", 1) - 1)
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
@@ -102,7 +106,7 @@ class Mqtt:
                 if self.client.connected:
                     seq = self._app.journal.last_seq
                     due = ticks_diff(now, next_ms) >= 0
-                    if due or seq != seen_seq:
+                    if due or seq != seen_seq or self._passing:
                         self._publish_outlets()
                     if due or (seq != seen_seq and ticks_diff(now, last_ms) >= _STATE_MS):
                         seen_seq = seq
@@ -117,13 +121,22 @@ class Mqtt:
                 await asyncio.sleep_ms(1000)
             await asyncio.sleep_ms(_POLL_MS)
         await self._goodbye()
+        self.done = True
 
     def stop(self):
         """Have run() say goodbye and end (before a planned reboot)."""
         self._stop = True
 
     async def _goodbye(self):
+        # The last events and states first, then that nobody is here any more.
+        for _ in range(_GOODBYE_MS // _POLL_MS):
+            if not self.client.connected or self._acked >= self._app.journal.last_seq:
+                break
+            self._publish_outlets()
+            self._pump()
+            await asyncio.sleep_ms(_POLL_MS)
         if self.client.connected:
+            self._publish_outlets()
             self.client.publish(self.base + "availability", "offline", 1, True, True)
         await self.client.stop(1000)
 
@@ -264,8 +277,12 @@ class Mqtt:
     def _publish_outlets(self):
         """State and reason of each outlet that changed, retained; `on`: the relay is closed.
         QoS 1 and never dropped: the last one is what a newcomer sees."""
+        self._passing = False
         for i, outlet in enumerate(self._app.board.outlets):
             figures = self._report.outlet(self._app, i)
+            if figures["state"] == "closing":
+                self._passing = True  # lasts three cycles and ends without an event: look again
+                continue
             shown = {"state": figures["state"], "reason": figures["reason"], "on": figures["on"]}
             if self._shown[i] == shown:
                 continue
@@ -340,12 +357,22 @@ class Mqtt:
 
     # --- inbound
 
+    def _is_ours(self, topic):
+        """A broker may send what was never asked for, or what an older session had asked for."""
+        base = self.base
+        if topic == base + "command":
+            return True
+        return topic.startswith(base + "outlet/") and topic.endswith("/set")
+
     def _message(self, topic, payload, retained, dup, qos):
         if topic == "homeassistant/status":
             # Not when retained: it came with our own connection, which announces anyway. The
             # pause spreads a fleet.
             if payload == b"online" and not retained:
                 self._announce_at = ticks_add(ticks_ms(), random.getrandbits(11))
+            return
+        if not self._is_ours(topic):
+            self.foreign += 1
             return
         request = None
         command = topic == self.base + "command"
@@ -379,6 +406,9 @@ class Mqtt:
             self._send("response", {"id": request["id"], "ok": True, "result": result})
 
     def _oversize(self, topic, length):
+        if not self._is_ours(topic):
+            self.foreign += 1
+            return
         self._refuse(topic, None, "%d bytes: at most %d with the topic" % (length, _RX_BYTES))
 
     def _refuse(self, topic, request, reason, result=None):

@@ -1,7 +1,7 @@
 # Legs and total: which outlets must go when a limit is passed, and which may come back.
 # Called by the control task once per finished window; allocates nothing after configure().
 #
-# A limit is guarded by a thermal element (pick-up 1.02) and by a hard limit (1.5 x, 0.2 s). When
+# A limit is guarded by a thermal element (pick-up 1.02) and by a hard limit (1.5 x, 0.8 s). When
 # either asks, the outlets with the lowest priority that suffice are shed together. They come
 # back one at a time, highest priority first, when the headroom has held their last demand plus
 # a margin for some time, and not before their minimum off time (a compressor needs it).
@@ -13,7 +13,7 @@ _TAU_S = const(30)
 _COOL_S = const(30)
 _HARD_PERMILLE = const(1500)
 _CLAMP_PERMILLE = const(4000)  # 64 scans x 4000^2 stays below 2**30
-_HARD_MS = const(200)
+_HARD_MS = const(800)  # after an outlet's short-time stage, and longer than a compressor's start
 _HOUR_S = const(3600)
 _T_LOAD = const(0)
 _DEMAND_SHIFT = const(8)  # a load is known after some 256 windows, 4 s: not by its inrush
@@ -57,7 +57,6 @@ class Limit:
         if hot & self.thermal.bit and self._permille > 1000:
             return True
         return self._over >= self._hard_scans
-
 
     def has_room(self, more: int) -> bool:
         """Whether `more` fits beside the present load. All of an idle limit is room enough for

@@ -15,7 +15,7 @@ from micropython import const
 
 # header of st
 N_CH = const(0)  # channels
-SCANS = const(1)  # scans since start, modulo 2**30
+SCANS = const(1)  # scans since start, modulo 2**29
 N = const(2)  # scans in the open window
 N_LIMIT = const(3)  # the open window closes at this many scans, when no crossing is due
 N_MIN = const(4)  # a zero crossing counts from this many scans on
@@ -96,7 +96,7 @@ def scan(_timer=None):
     st = _st
     codes = _codes
     wave = _wave
-    st[SCANS] = (st[SCANS] + 1) & 0x3FFFFFFF
+    st[SCANS] = (st[SCANS] + 1) & 0x1FFFFFFF
     if st[LEASE] > 0:
         st[LEASE] -= 1
     else:

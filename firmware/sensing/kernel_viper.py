@@ -108,7 +108,7 @@ def scan(_timer):
     wave = ptr16(_wave)  # noqa: F821
     base = int(st) + HEAD_WORDS * 4
     n_ch = st[N_CH]
-    st[SCANS] = (st[SCANS] + 1) & 0x3FFFFFFF
+    st[SCANS] = (st[SCANS] + 1) & 0x1FFFFFFF
     lease = st[LEASE]
     if lease > 0:
         st[LEASE] = lease - 1

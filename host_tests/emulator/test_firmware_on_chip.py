@@ -364,6 +364,7 @@ def test_hundreds_of_commands_leave_the_heap_whole() -> None:
 def test_staged_files_on_a_stock_image_boot_and_protect(stock_image: Path) -> None:
     chip = Chip(seed=5, uf2=stock_image, files=stage.stage())  # with the real main.py, too
     pico, contactor = chip.pico, chip.board.contactor
+    assert contactor is not None
     pico.run_until(lambda: pico.level(contactor) == 1, 10.0)
     assert not [e for e in rig.after(pico, 0.0, set(chip.relays.values())) if e.level == 1]
     rig.close(chip, "bed1")

@@ -63,6 +63,7 @@ def test_the_control_lane_allocates_nothing(micropython: str) -> None:
         "all on",
         "peak",
         "thermal",
+        "short time",
         "lockout",
         "restored",
         "sensor",

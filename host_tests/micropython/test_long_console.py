@@ -62,7 +62,13 @@ _MIX = (
     '"unfinished {n}',
 )
 # As fingers send them: singly, with completion, history, corrections, and a line given up.
-_KEYS = (b"sta\t\r", b"on be\t1\r", b"\x1b[A\r", b"vesrion\x7f\x7f\x7f\x7f\x7fsion\r", b"set x\x03")
+_KEYS = (
+    b"sta\t\r",
+    b"on be\t1\r",
+    b"\x1b[A\r",
+    b"vesrion\x7f\x7f\x7f\x7f\x7fsion\r",
+    b"set x\x03",
+)
 
 
 def _type_keys(device: SimulatedDevice, keys: bytes) -> None:

@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from host_tests.fakes.rig import WindowRig, events
 
-SEQUENCES = 60
+SEQUENCES = 50
 STEPS = 40
 
 NAMES = ("cabin1", "cabin2", "bed1", "bed2", "bed240")
-RATING = {name: 20.0 for name in NAMES} | {"bed240": 40.0}
+RATING = dict.fromkeys(NAMES, 20.0) | {"bed240": 40.0}
 LEGS = ({"cabin1", "bed1", "bed240"}, {"cabin2", "bed2", "bed240"})
 LATCHED = ("tripped", "lockout", "fault")
 TAU_S, COOL_S = 40.0, 80.0  # trip class fast

@@ -39,9 +39,7 @@ class House:
         for element in self.bank.elements:
             element.configure(1 << 23, 120, 240)  # the outlets' own: not of interest here
         self.dispatch = Dispatch(BOARD, self.bank.elements[n:], SCANS_PER_S)
-        self.dispatch.configure(
-            list(priorities), leg_ma, total_w, restore_s, min_off_s, margin_w
-        )
+        self.dispatch.configure(list(priorities), leg_ma, total_w, restore_s, min_off_s, margin_w)
         self.amps = dict.fromkeys(NAMES, 0.0)
         self.on = set(NAMES)
         self.residual = 0  # windows for which a current goes on after its outlet has opened
@@ -169,13 +167,13 @@ def test_what_one_leg_has_chosen_another_does_not_keep_on() -> None:
     assert sum(house.amps[x] for x in left & {"cabin2", "bed2", "bed240"}) <= 40, names
 
 
-def test_the_hard_limit_sheds_in_a_fifth_of_a_second() -> None:
+def test_the_hard_limit_sheds_within_a_second() -> None:
     house = House()
     house.amps.update(cabin1=20, bed1=20, bed240=25)
-    house.run(0.1)
+    house.run(0.7)
     assert house.log == []
     house.until_shed(0.2)
-    assert 0.15 < house.s < 0.25
+    assert 0.75 < house.s < 0.85
     assert house.shed_names() == ["bed240"], "25 A too much: bed1's 20 A would not do"
 
 
@@ -183,9 +181,9 @@ def test_the_hard_limit_rides_through_a_short_inrush() -> None:
     house = House()
     for _ in range(20):
         house.amps.update(cabin1=20, bed1=90)
-        house.run(0.15)
+        house.run(0.6)  # a refrigerator's takes 0.57 s
         house.amps.update(bed1=5)
-        house.run(2)
+        house.run(20)
     assert house.log == []
 
 
@@ -335,7 +333,7 @@ def test_an_inrush_is_not_taken_for_the_demand() -> None:
     """A saw starts with 110 A for 0.3 s and runs at 12 A: it must fit beside 20 A."""
     house = House()
     house.amps.update(cabin1=20, bed1=110)
-    house.run(0.15)
+    house.run(0.3)
     house.amps.update(bed1=12)
     house.run(30)
     assert house.dispatch.demand_ma[2] == pytest.approx(12_000, rel=0.03)
@@ -345,10 +343,10 @@ def test_an_inrush_is_not_taken_for_the_demand() -> None:
 
 
 def test_a_load_shed_at_once_is_not_forgotten() -> None:
-    """Shed by the hard limit after 0.2 s, it must not be let in again beside the same load."""
+    """Shed by the hard limit after 0.8 s, it must not be let in again beside the same load."""
     house = House(restore_s=10)
     house.amps.update(cabin1=20, bed240=15, bed1=30)
-    house.run(1)
+    house.run(2)
     assert house.shed_names() == ["bed1"]
     house.run(600)
     assert len(house.log) == 1

@@ -342,7 +342,9 @@ def test_readings_of_extreme_codes_fit_small_ints() -> None:
         bench = Bench()
         bench.lane.zeros = [2048 + int(rng.integers(-200, 200)) for _ in BOARD.channels]
         for c in BOARD.channels:
-            bench.meter.channels[c.index].set_word(reduce.M_RESIDUE, int(rng.integers(-2000, 2000)))
+            bench.meter.channels[c.index].set_word(
+                reduce.M_RESIDUE, int(rng.integers(-2000, 2000))
+            )
         for j in range(11):
             rail = rng.integers(0, 2, 64) * 4095
             codes = {c.index: rail if k % 2 else 4095 - rail for c in BOARD.channels}

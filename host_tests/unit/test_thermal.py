@@ -70,7 +70,9 @@ def test_standard_class_is_inside_ul_489(kind: str) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.floats(1.06, 12), st.sampled_from(thermal.CLASSES), st.lists(st.integers(30, 64), min_size=3)
+    st.floats(1.06, 12),
+    st.sampled_from(thermal.CLASSES),
+    st.lists(st.integers(30, 64), min_size=3),
 )
 def test_any_overload_trips_on_time_whatever_the_windows_length(
     load: float, kind: str, lengths: list[int]

@@ -124,7 +124,7 @@ def first_screen(device: SimulatedDevice, broker: list[str], speed: float) -> No
         (f"on {outlet}", "switch an outlet on"),
         (f"sim plug {outlet} circular_saw", "plug something in (sim loads: what there is)"),
         ("status", "what the firmware makes of it (watch: refreshed)"),
-        (f"sim plug {outlet} resistive amps=45", "too much: see it trip after a few seconds"),
+        (f"sim plug {outlet} resistive amps=45", "too much: it trips in half a minute"),
         (f"sim short {last}", "a short circuit, once it is on"),
         ("sim help", "what else can happen to the truck"),
     ]
