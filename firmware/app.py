@@ -202,7 +202,7 @@ class App:
             beat()
             await sleep_ms(_CONTROL_MS)
         if self._stop == "reboot":
-            self._on_before = self._on()
+            self._on_before = self._on()  # type: ignore[assignment]
         self.fast.open_all()
         await self._goodbye()
 

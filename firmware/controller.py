@@ -47,8 +47,8 @@ _FAULTS = (events.SENSOR, events.WELDED, events.SUPPLY, events.LEASE_LOST, event
 
 _WHY = {
     events.THERMAL: "overload",
-    events.PEAK: "short circuit (peak)",
-    events.SHORT_TIME: "overload (short-time)",
+    events.PEAK: "short circuit",
+    events.SHORT_TIME: "heavy overload",
     events.SENSOR: "current sensor",
     events.WELDED: "welded relay",
     events.SUPPLY: "supply lost",
@@ -60,6 +60,17 @@ _WHY = {
 def why(reason: int) -> str:
     """A reason code in words for people."""
     return _WHY.get(reason, events.name(events.REASONS, reason))
+
+
+def _root_q3(square: int) -> int:
+    """Square root x 8 by Newton's method (no floats: the control lane must not allocate)."""
+    s = square << 6
+    root = 8192
+    while True:
+        q = (root + s // root) >> 1
+        if q >= root:
+            return root
+        root = q if q else 1
 
 
 class OutletControl:
@@ -114,6 +125,8 @@ class Controller:
         self._extra = _LEARN_EXTRA
         self.contactor_blocked = False  # a welded relay: nothing behind the contactor may close
         self.latch_dirty = False  # storage has something to save
+        self._wave_outlet = -1  # whose trip froze the waveforms
+        self._wave_seq = 0
         self.calibration_dirty = False
         self.stalls = 0  # windows came late and merged
         self.windows = 0
@@ -335,12 +348,12 @@ class Controller:
                 peak = self.fast.is_peak_trip(outlet.index)
                 self.fast.acknowledge_trip(outlet.index)
                 m = outlet.meter
-                if peak:  # the excursion from mid-scale of the window that was open or has closed
+                if peak:  # in this window, or in those that came after it
                     amps = self.fast.excursion(m.index)
                     amps = max(m.word(_M_HIGH) - 2048, 2048 - m.word(_M_LOW), amps)
                     amps = amps * 8 * outlet.ma_q8 >> 8
-                else:
-                    amps = m.word(_M_RMS) * outlet.ma_q8 >> 8
+                else:  # the control lane may be late: what it was that tripped
+                    amps = _root_q3(self.fast.trip_square(m.index)) * outlet.ma_q8 >> 8
                 reason = events.PEAK if peak else events.SHORT_TIME
                 self._trip(outlet, reason, amps, events.BY_FAST)
 
@@ -411,6 +424,9 @@ class Controller:
         if self._move(outlet, o.E_TRIP, events.TRIPPED, reason, value, source):
             outlet.trips += 1
             self.fast.freeze_wave()
+            if self._wave_outlet < 0:
+                self._wave_outlet = outlet.index
+                self._wave_seq = self.journal.last_seq
             times = outlet.trip_s
             times[0] = times[1]
             times[1] = times[2]
@@ -643,8 +659,11 @@ class Controller:
         self.configure()
 
     def capture(self, index: int) -> dict:
-        """The outlet's last 300 ms (frozen 60 ms after a trip): codes as hexadecimal, oldest
-        first, three digits each; None while a trip is still being recorded."""
+        """The outlet's channels over 300 ms: codes as hexadecimal, oldest first, four digits each.
+
+        There is one recording of all channels. A trip freezes it 60 ms later, and `trip` and
+        `event` then say whose trip it was; reading it sets it free for the next one.
+        """
         outlet = self.outlets[index].outlet
         m = self.meter.channels[outlet.channel]
         v = self.meter.volts[min(outlet.volts, 1) if len(self.meter.volts) > 1 else 0]
@@ -652,6 +671,8 @@ class Controller:
         result = {
             "outlet": outlet.name,
             "frozen": frozen,
+            "trip": self.outlets[self._wave_outlet].name if self._wave_outlet >= 0 else None,
+            "event": self._wave_seq,
             "scan_period_us": self.fast.period_us,
             "zero": self.fast.zero(m.index),
             "amps_per_count": m.unit_per_count / 1000,
@@ -661,5 +682,7 @@ class Controller:
             "voltage": self.fast.wave_hex(v.index),
         }
         if frozen:
-            self.fast.run_wave()  # read: the next trip may be recorded
+            self.fast.run_wave()
+            self._wave_outlet = -1
+            self._wave_seq = 0
         return result

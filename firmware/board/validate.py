@@ -18,8 +18,8 @@ _NO_RELAY_PINS = {
 _MAX_PIN = {"rp2040": 29, "esp32": 39}
 
 _KINDS = ("voltage", "current", "aux")
-_KEYS = ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets", "legs")
-_KEYS += ("leg_limit_ma", "total_w")
+_WIRING = ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets", "legs")
+_KEYS = _WIRING + ("leg_limit_ma", "total_w")
 _CHANNEL_KEYS = ("name", "kind", "adc", "full_scale")
 _OUTLET_KEYS = ("name", "relay", "rating_ma", "legs", "volts", "priority")
 # The kernel's window holds 64 scans at most, and a cycle of 50 Hz, 12 % slow, has to fit.

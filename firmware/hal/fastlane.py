@@ -4,6 +4,7 @@
 # sensing/kernel*.py, called by the timer.
 
 from array import array
+from binascii import hexlify
 
 import machine
 from micropython import const
@@ -29,7 +30,8 @@ _LEASE_TRIPPED = const(11)
 _PEAK_TRIPS = const(12)
 _SHORT_TRIPS = const(13)
 _HEAD = const(15)
-_CH_WORDS = const(16)
+_C_TRIP = const(16)
+_CH_WORDS = const(17)
 _TAIL = const(16)
 _SLOTS = const(17)
 _MERGED = const(18)
@@ -197,9 +199,28 @@ class FastLane:
         return self.st[_PEAK_TRIPS] >> outlet & 1 == 1
 
     def excursion(self, channel: int) -> int:
-        """Largest distance from mid-scale in the open window, counts."""
+        """Largest distance from mid-scale in the open window and in those that still wait for the
+        control lane, counts: what a peak trip reached."""
+        st = self.st
+        ring = self.ring
         c = self.base(channel)
-        return max(self.st[c + _C_MAX] - _MID, _MID - self.st[c + _C_MIN], 0)
+        high = st[c + _C_MAX]
+        low = st[c + _C_MIN]
+        slot = st[_TAIL]
+        while slot != st[_HEAD]:
+            at = slot * self.words + _SLOT_HEAD + 5 * channel
+            if ring[at + 4] > high:
+                high = ring[at + 4]
+            if ring[at + 3] < low:
+                low = ring[at + 3]
+            slot += 1
+            if slot >= _RING_SLOTS:
+                slot = 0
+        return max(high - _MID, _MID - low, st[c + _C_TRIP])
+
+    def trip_square(self, channel: int) -> int:
+        """Mean square of the window that ended a short-time trip, counts^2."""
+        return self.st[self.base(channel) + _C_TRIP]
 
     def acknowledge_trip(self, outlet: int):
         """The trip is recorded and latched by the control lane."""
@@ -244,15 +265,22 @@ class FastLane:
         return self.st[_WAVE_HOLD] == 0
 
     def wave_hex(self, channel: int) -> str:
-        """All codes of a channel, oldest first, three hexadecimal digits each (outer lane)."""
+        """All codes of a channel, oldest first, four hexadecimal digits each (outer lane)."""
+        wave = self.wave
         n_ch = self.n_ch
-        scans = self.st[_WAVE_SCANS]
-        pos = self.st[_WAVE_POS]
-        codes = bytearray(scans * 3)
-        for i in range(scans):
-            code = self.wave[(pos + i) % scans * n_ch + channel]
-            codes[i * 3 : i * 3 + 3] = b"%03x" % code
-        return codes.decode()
+        size = len(wave)
+        at = self.st[_WAVE_POS] * n_ch + channel
+        codes = bytearray(self.st[_WAVE_SCANS] * 2)
+        i = 0
+        while i < len(codes):
+            if at >= size:
+                at -= size
+            code = wave[at]
+            codes[i] = code >> 8
+            codes[i + 1] = code & 255
+            at += n_ch
+            i += 2
+        return hexlify(bytes(codes)).decode()
 
     def zero(self, channel: int) -> int:
         """The code that the kernel takes for zero."""

@@ -1,7 +1,12 @@
 # Which build of the integer kernels this port can run: machine code where it has a native
-# emitter (RP2040, ESP32, unix port on x86), else plain Python. Called at boot.
+# emitter and words of 32 bits (RP2040, ESP32, unix port on i386), else plain Python: the twins
+# take addresses and sums for machine words. Called at boot.
+
+import sys
 
 try:
+    if sys.maxsize > 1 << 31:
+        raise ImportError("words of 64 bits")
     from firmware.protection.thermal_viper import step as heat
     from firmware.sensing.reduce_viper import reduce
 

@@ -9,6 +9,7 @@ from array import array
 import machine
 from micropython import const
 
+from firmware.hal import kernels
 from firmware.hal.fastlane import FastLane
 
 _OPENED = const(14)  # kernel.OPENED
@@ -52,15 +53,15 @@ class Sampler(FastLane):
         return tuple(steps)
 
     def _attach(self):
-        try:
-            import uctypes
-
-            from firmware.sensing import kernel_viper
-        except (ImportError, SyntaxError):  # CPython, or a port without a native emitter
+        if not kernels.VIPER:
             from firmware.sensing import kernel
 
             kernel.attach(self.st, self.ring, self.wave, self.codes)
             return kernel.scan
+        import uctypes
+
+        from firmware.sensing import kernel_viper
+
         self._scratch = array("I", [0, 0, 0])
         at = uctypes.addressof(self._scratch)
         regs = [at, uctypes.addressof(self.codes), at + 4, at + 8, _START, 1, 0]

@@ -37,7 +37,15 @@ def reset():
     machine.reset()
 
 
+# RP2040 data sheet 4.7.6: WATCHDOG REASON, bit 0: the timer ran out, bit 1: forced by software
+_WATCHDOG_REASON = 0x40058008
+
+
 def was_watchdog_reset() -> bool:
+    """Whether the watchdog's time ran out. On the RP2040 machine.reset() is a forced watchdog
+    reset and has the same reset_cause(), so the chip's own register decides."""
+    if sys.platform == "rp2":
+        return machine.mem32[_WATCHDOG_REASON] & 1 == 1
     return machine.reset_cause() == machine.WDT_RESET
 
 

@@ -65,7 +65,8 @@ C_SHORT = const(12)  # short-time limit, mean square in counts^2
 C_SHORT_N = const(13)  # scans above it so far
 C_SHORT_MAX = const(14)  # scans that trip
 C_CODE = const(15)  # last raw code
-CH_WORDS = const(16)
+C_TRIP = const(16)  # what tripped it: mean square (short-time) or counts (peak)
+CH_WORDS = const(17)
 
 # a finished window in ring
 W_N = const(0)  # scans
@@ -163,6 +164,7 @@ def scan(_timer=None):
                 st[OPENED] |= st[c + C_BIT]
                 if not st[PEAK_TRIPS] & st[c + C_BIT]:
                     st[PEAK_TRIPS] |= st[c + C_BIT]
+                    st[c + C_TRIP] = x if x > 0 else -x
                     st[TRIP_SCAN] = st[SCANS]
                     if st[WAVE_HOLD] < 0:
                         st[WAVE_HOLD] = st[WAVE_POST]
@@ -220,6 +222,7 @@ def _close(st, locked, v1):
                     st[OPENED] |= bit
                     if not st[SHORT_TRIPS] & bit:
                         st[SHORT_TRIPS] |= bit
+                        st[c + C_TRIP] = sq // n
                         st[TRIP_SCAN] = st[SCANS]
                         if st[WAVE_HOLD] < 0:
                             st[WAVE_HOLD] = st[WAVE_POST]

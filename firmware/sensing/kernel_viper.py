@@ -59,7 +59,8 @@ C_SHORT = const(12)
 C_SHORT_N = const(13)
 C_SHORT_MAX = const(14)
 C_CODE = const(15)
-CH_WORDS = const(16)
+C_TRIP = const(16)
+CH_WORDS = const(17)
 W_N = const(0)
 W_PERIODS = const(1)
 W_LOCKED = const(2)
@@ -228,6 +229,7 @@ def scan(_timer):
                                 st[OPENED] = st[OPENED] | bit
                                 if (st[SHORT_TRIPS] & bit) == 0:
                                     st[SHORT_TRIPS] = st[SHORT_TRIPS] | bit
+                                    q[C_TRIP] = sq // n
                                     st[TRIP_SCAN] = st[SCANS]
                                     if st[WAVE_HOLD] < 0:
                                         st[WAVE_HOLD] = st[WAVE_POST]
@@ -297,6 +299,7 @@ def scan(_timer):
                     st[OPENED] = st[OPENED] | bit
                     if (st[PEAK_TRIPS] & bit) == 0:
                         st[PEAK_TRIPS] = st[PEAK_TRIPS] | bit
+                        c[C_TRIP] = x
                         st[TRIP_SCAN] = st[SCANS]
                         if st[WAVE_HOLD] < 0:
                             st[WAVE_HOLD] = st[WAVE_POST]

@@ -69,6 +69,23 @@ def test_what_is_frozen_runs_and_goes_first(tmp_path: Path) -> None:
             assert "stale" not in pico.console
 
 
+def test_frozen_machine_code_finds_its_constants(tmp_path: Path) -> None:
+    """Constants are loaded relative to the program counter, by words: so must the code lie."""
+    tree = _tree(tmp_path / "tree")
+    names = [f"viper{i}" for i in range(6)]
+    for i, name in enumerate(names):
+        body = "import micropython\n@micropython.viper\ndef f() -> int:\n"
+        body += "    a = 0\n" + "    a += 1\n" * i + "    return a + 0x12345678\n"
+        (tree / "firmware" / f"{name}.py").write_text(body)
+    program = f"import time\nfrom firmware import {', '.join(names)}\nwhile True:\n"
+    program += f"    print([m.f() - 0x12345678 for m in ({', '.join(names)},)], 'end')\n"
+    (tree / "main.py").write_text(program + "    time.sleep_ms(50)\n")
+    image = tmp_path / "image.uf2"
+    _build(tree, image)
+    with EmulatedPico(image, files={}) as pico:
+        pico.expect("[0, 1, 2, 3, 4, 5] end")
+
+
 def test_pins_are_driven_before_the_flash_is_touched(tmp_path: Path) -> None:
     image = tmp_path / "image.uf2"
     _build(_tree(tmp_path / "tree"), image)

@@ -109,6 +109,7 @@ class Core:
             if name == "contactor"
             else self.board.outlets[self.index(name)].relay
         )
+        assert gpio is not None
         return machine.levels.get(gpio, 0)
 
     def log(self) -> list[str]:

@@ -128,7 +128,8 @@ def test_each_mistake_is_one_sentence(wrong: Table, sentence: str | None) -> Non
 
 
 def test_a_second_multiplexed_pin_is_taken_too() -> None:
-    rows = [dict(row) for row in PICO_W["channels"]]
+    channels: Any = PICO_W["channels"]
+    rows = [dict(row) for row in channels]
     rows[7]["adc"] = 27
     with pytest.raises(BoardError, match="pin 27 is used by multiplexer output and by input gfci"):
         check(table(channels=tuple(rows), inputs={"gfci": 27}))

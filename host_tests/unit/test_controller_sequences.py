@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from host_tests.fakes.rig import WindowRig, events
 
-SEQUENCES = 50
-STEPS = 40
+SEQUENCES = 40
+STEPS = 35
 
 NAMES = ("cabin1", "cabin2", "bed1", "bed2", "bed240")
 RATING = dict.fromkeys(NAMES, 20.0) | {"bed240": 40.0}
@@ -41,6 +41,7 @@ class Judge:
         self.broken_s = dict.fromkeys(NAMES, 0.0)
         self.leak_s = dict.fromkeys(NAMES, 0.0)
         self.peak_s = dict.fromkeys(NAMES, 0.0)
+        self.open_s = dict.fromkeys(NAMES, 0.0)
         self.silent_s = 0.0
         self.late_s = 1.0  # since the control lane stood still
 
@@ -60,12 +61,16 @@ class Judge:
                 assert not (pin and self.latched[name]), f"{name}: closed after a trip, no reset"
             limit = rig.controller.outlets[rig.index(name)].limit_ma / 1000
             seen = name not in rig.broken and rig.sampling
-            if seen:
+            # What passes the peak limit flows for a millisecond, not for the rig's whole cycle.
+            if seen and amps < 8 * RATING[name]:
                 tau = TAU_S if amps * amps > self.heat[name] else COOL_S
                 self.heat[name] += (amps * amps - self.heat[name]) * CYCLE_S / tau
             hot = (1.05 * limit) ** 2 * 1.1
             if live and self.late_s > 0.1 and self.heat[name] > hot:
                 assert not pin, f"{name}: {amps} A on beyond its curve"
+            dark = live and state == "on" and not pin
+            self.open_s[name] = self.open_s[name] + CYCLE_S if dark else 0.0
+            assert self.open_s[name] < 0.1, f"{name}: said to be on, and is open"
             # the peak limit, 8 x rating, in one cycle
             over = amps * math.sqrt(2) > 8.2 * RATING[name] * math.sqrt(2)
             self.peak_s[name] = self.peak_s[name] + CYCLE_S if over and seen and pin else 0.0
@@ -76,8 +81,12 @@ class Judge:
             leak = amps > 1.5 * RATING[name] / 20 and not pin and seen and live
             self.leak_s[name] = self.leak_s[name] + CYCLE_S if leak else 0.0
             assert self.leak_s[name] < 0.5, f"{name}: welded, and the contactor is closed"
+        if rig.controller.contactor_blocked:
+            reasons = [x.reason for x in rig.controller.outlets if rig.state(x.name) == "fault"]
+            assert events.WELDED in reasons, "blocked, and nobody can say why or clear it"
         for leg, members in enumerate(LEGS):
-            amps = sum(flowed[name] for name in members if rig.coil(name))
+            on = [flowed[name] for name in members if rig.coil(name)]
+            amps = sum(x for x in on if x < 160)
             blind = members & rig.broken or not live
             if blind:
                 self.leg_heat[leg] = 0.0
@@ -101,9 +110,23 @@ class Sequences(RuleBasedStateMachine):
             self.rig.window()
             self.judge.cycle(self.rig, flowed)
 
-    @rule(seconds=st.sampled_from((0.017, 0.1, 0.4, 1.5, 6.0)))
+    @rule(seconds=st.sampled_from((0.017, 0.1, 1.5, 8.0, 20.0)))
     def wait(self, seconds: float) -> None:
         self.run(seconds)
+
+    @rule(amps=st.lists(st.sampled_from((5, 12, 18, 20)), min_size=5, max_size=5))
+    def a_new_day(self, amps: list[int]) -> None:
+        """Everything repaired, cleared and switched on; what is hot or does not fit stays off."""
+        rig = self.rig
+        rig.welded.clear()
+        rig.broken.clear()
+        rig.volts = 120.0
+        rig.load.update(zip(NAMES, amps, strict=True))
+        self.run(0.2)
+        for name in NAMES:
+            self.reset(name, True)
+        for name in NAMES:
+            self.on(name, False)
 
     @rule(name=outlets, force=st.booleans())
     def on(self, name: str, force: bool) -> None:
@@ -127,42 +150,50 @@ class Sequences(RuleBasedStateMachine):
             assert self.rig.state(name) not in LATCHED
         self.run(0.017)
 
-    @rule(names=st.sets(outlets), amps=st.sampled_from(AMPS))
-    def load(self, names: set[str], amps: float) -> None:
+    @rule(
+        names=st.sets(outlets, min_size=1),
+        amps=st.sampled_from(AMPS),
+        seconds=st.sampled_from((0.05, 0.3, 4.0)),
+    )
+    def load(self, names: set[str], amps: float, seconds: float) -> None:
         for name in names:
             self.rig.load[name] = amps
-        self.run(0.05)
+        self.run(seconds)
 
-    @rule(name=outlets, broken=st.booleans())
-    def sensor(self, name: str, broken: bool) -> None:
-        (self.rig.broken.add if broken else self.rig.broken.discard)(name)
-        self.run(0.1)
+    @rule(
+        what=st.sampled_from(("sensor", "weld", "supply", "stall", "silence")),
+        name=outlets,
+        broken=st.booleans(),
+        volts=st.sampled_from((0.0, 50.0, 108.0, 127.0)),
+        seconds=st.sampled_from((0.05, 0.9, 3.5, 5.0)),
+    )
+    def trouble(self, what: str, name: str, broken: bool, volts: float, seconds: float) -> None:
+        rig = self.rig
+        if what == "sensor":
+            (rig.broken.add if broken else rig.broken.discard)(name)
+            self.run(0.1)
+        elif what == "weld":
+            (rig.welded.add if broken else rig.welded.discard)(name)
+            self.run(0.1)
+        elif what == "supply":
+            rig.volts = volts
+            self.run(0.6)
+        elif what == "stall":
+            self.stall(seconds, name)
+        else:
+            self.silence(min(seconds, 1.0), name)
 
-    @rule(name=outlets, welded=st.booleans())
-    def weld(self, name: str, welded: bool) -> None:
-        (self.rig.welded.add if welded else self.rig.welded.discard)(name)
-        self.run(0.1)
-
-    @rule(volts=st.sampled_from((0.0, 50.0, 108.0, 127.0)))
-    def supply(self, volts: float) -> None:
-        self.rig.volts = volts
-        self.run(0.6)
-
-    @rule(seconds=st.sampled_from((0.05, 0.9, 3.5, 5.0)), verb=st.sampled_from(("on", "off")))
-    def stall(self, seconds: float, verb: str) -> None:
+    def stall(self, seconds: float, name: str) -> None:
         """The control lane stands still; the outer lane asks for something before it goes on."""
         self.rig.controlling = False
         self.run(seconds)
         if seconds > 3.2:
             assert not any(self.rig.coil(name) for name in NAMES), "the lease is over"
-        if self.judge.latched["bed1"] and verb == "on":
-            assert self.rig.do(verb, "bed1")
-        else:
-            self.rig.do(verb, "bed1")
+        said = self.rig.do("on", name)
+        assert said or not self.judge.latched[name]
         self.rig.controlling = True
         self.run(0.1)
 
-    @rule(seconds=st.sampled_from((0.1, 1.0)), name=outlets)
     def silence(self, seconds: float, name: str) -> None:
         self.rig.sampling = False
         self.run(seconds)

@@ -324,7 +324,7 @@ def test_the_waveform_freezes_after_a_trip(bench: Bench) -> None:
     assert after * PERIOD >= 50_000
     bench.wave(60, 300)
     text = lane.wave_hex(4)
-    codes = [int(text[i : i + 3], 16) for i in range(0, len(text), 3)]
+    codes = [int(text[i : i + 4], 16) for i in range(0, len(text), 4)]
     assert len(codes) * PERIOD >= 250_000
     assert codes == [row[4] for row in bench.shown[: trip + after]][-len(codes) :]
     # a second trip does not touch it; read, it runs again
@@ -332,7 +332,7 @@ def test_the_waveform_freezes_after_a_trip(bench: Bench) -> None:
     assert lane.wave_frozen()
     lane.run_wave()
     bench.wave(60, len(codes))
-    assert lane.wave_hex(2)[-3:] == f"{bench.shown[-1][2]:03x}"
+    assert lane.wave_hex(2)[-4:] == f"{bench.shown[-1][2]:04x}"
 
 
 def test_a_closing_that_a_soft_timer_trips_is_taken_back() -> None:

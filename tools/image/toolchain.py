@@ -78,6 +78,8 @@ def ensure(folder: Path = TOOLCHAIN, say: Callable[[str], None] = step) -> Toolc
             version = _fetch(folder, say)
             _try_out(folder)
             stamp.write_text(version + "\n")
+        # each time, so that a toolchain that was unpacked by an older checkout has it, too
+        _align_frozen_code(folder / "src" / "micropython" / "tools" / "mpy-tool.py")
         return Toolchain(folder, stamp.read_text().strip())
 
 
@@ -140,7 +142,6 @@ def _unpack_sources(into: Path, sources: list[Path], sdk: list[Path]) -> None:
             (lib / name).rmdir()
         (lib / name).symlink_to(target)
     (lib / "micropython-lib" / "README.md").touch()  # its presence is all that is looked at
-    _align_frozen_code(into / "micropython" / "tools" / "mpy-tool.py")
 
 
 def _align_frozen_code(tool: Path) -> None:
@@ -155,7 +156,8 @@ def _align_frozen_code(tool: Path) -> None:
     half, word = "__attribute__ ((aligned (2)))", "__attribute__ ((aligned (4)))"
     if half not in text and word not in text:
         raise ToolError(f"{tool.name} has changed: where does it align frozen machine code?")
-    tool.write_text(text.replace(half, word))
+    if half in text:
+        tool.write_text(text.replace(half, word))
 
 
 def _unpack_compiler(into: Path, packages: list[Path]) -> None:
