@@ -216,7 +216,7 @@ class FastLane:
             slot += 1
             if slot >= _RING_SLOTS:
                 slot = 0
-        return max(high - _MID, _MID - low, st[c + _C_TRIP])
+        return max(high - _MID, _MID - low, 0)
 
     def trip_square(self, channel: int) -> int:
         """Mean square of the window that ended a short-time trip, counts^2."""

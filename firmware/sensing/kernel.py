@@ -65,7 +65,7 @@ C_SHORT = const(12)  # short-time limit, mean square in counts^2
 C_SHORT_N = const(13)  # scans above it so far
 C_SHORT_MAX = const(14)  # scans that trip
 C_CODE = const(15)  # last raw code
-C_TRIP = const(16)  # what tripped it: mean square (short-time) or counts (peak)
+C_TRIP = const(16)  # mean square of the window that ended a short-time trip
 CH_WORDS = const(17)
 
 # a finished window in ring
@@ -164,7 +164,6 @@ def scan(_timer=None):
                 st[OPENED] |= st[c + C_BIT]
                 if not st[PEAK_TRIPS] & st[c + C_BIT]:
                     st[PEAK_TRIPS] |= st[c + C_BIT]
-                    st[c + C_TRIP] = x if x > 0 else -x
                     st[TRIP_SCAN] = st[SCANS]
                     if st[WAVE_HOLD] < 0:
                         st[WAVE_HOLD] = st[WAVE_POST]

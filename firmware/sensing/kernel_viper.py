@@ -299,7 +299,6 @@ def scan(_timer):
                     st[OPENED] = st[OPENED] | bit
                     if (st[PEAK_TRIPS] & bit) == 0:
                         st[PEAK_TRIPS] = st[PEAK_TRIPS] | bit
-                        c[C_TRIP] = x
                         st[TRIP_SCAN] = st[SCANS]
                         if st[WAVE_HOLD] < 0:
                             st[WAVE_HOLD] = st[WAVE_POST]

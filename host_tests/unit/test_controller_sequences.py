@@ -86,7 +86,8 @@ class Judge:
             assert events.WELDED in reasons, "blocked, and nobody can say why or clear it"
         for leg, members in enumerate(LEGS):
             on = [flowed[name] for name in members if rig.coil(name)]
-            amps = sum(x for x in on if x < 160)
+            # beyond four times its limit a leg is cut by the definite times, of 0.8 s at most
+            amps = min(160, sum(x for x in on if x < 160))
             blind = members & rig.broken or not live
             if blind:
                 self.leg_heat[leg] = 0.0
