@@ -69,6 +69,7 @@ class App:
         names = [outlet.name for outlet in self.board.outlets]
         self.counters = CounterStore(folder, names)
         self.store_error = ""
+        self._ended_badly = False
         self._flush_journal = True  # the boot record at once, or its number could come again
         self._stop = ""  # why the firmware ends: reboot or exit
         self._on_before = None
@@ -118,6 +119,7 @@ class App:
         self.journal_store.load()
         if system.was_watchdog_reset():
             cause = events.WATCHDOG
+            self._ended_badly = True
         elif system.was_power_on():
             cause = events.POWER_ON
         else:
@@ -137,6 +139,7 @@ class App:
                 self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
         crash, _, _ = files.read(files.join(self.folder, "crash.txt"))
         if crash:
+            self._ended_badly = True
             text = bytes(crash).decode().strip()
             print("before this start:", text)
             self.supervisor.last_crash = "before this start: " + text.split("\n")[-1]
@@ -225,15 +228,14 @@ class App:
         self._save(True)
 
     async def _after_boot(self):
-        """Outlets that their owner wants back after a restart; never one that tripped."""
-        if not self.latch_store.trusted:  # a trip may be missing from it
+        """Outlets that their owner wants back after a restart; never one that tripped, and none
+        after a hang or a crash: a trip of that moment may not have been recorded."""
+        if self._ended_badly or not self.latch_store.trusted:
             return
         while self.controller.starting:
             await asyncio.sleep_ms(50)
         for outlet in self.board.outlets:
             choice = self.settings.outlet(outlet.index, "after_boot")
-            if not self.latch_store.trusted:
-                break  # the record of trips is damaged: nothing may close by itself
             if choice == "on" or (choice == "last" and outlet.name in self._was_on):
                 self.controller.command("on", outlet.index, events.BY_BOOT)
                 await asyncio.sleep_ms(500)  # one inrush at a time

@@ -37,7 +37,6 @@ _M_HIGH = const(7)
 _M_POWER = const(17)
 _M_FLAGS = const(22)
 _T_LOAD = const(0)
-_F_RAIL = const(1)
 _F_ALWAYS = const(3)  # flags that count although the relay is closed: rail, frozen
 _M_RESIDUE = const(0)
 _M_NOISE = const(1)
@@ -363,7 +362,7 @@ class Controller:
         block = self.meter.block
         i = 0
         for m in self.meter.volts:
-            if block[m.at + _M_RMS] < self._supply_q3 or block[m.at + _M_FLAGS] & _F_RAIL:
+            if block[m.at + _M_RMS] < self._supply_q3:
                 if self._low_volts[i] < _SUPPLY_WINDOWS:
                     self._low_volts[i] += 1
             else:

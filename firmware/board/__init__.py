@@ -116,13 +116,22 @@ def load(name: str) -> Board:
     return Board(table)
 
 
-# What MicroPython calls the machine -> our board. The longer text first: "Pico" is in "Pico W".
-_MACHINES = (("Pico W", "pico_w"), ("Pico", "pico"), ("ESP32", "esp32"), ("linux", "simulated"))
+# What MicroPython calls the machine -> our board. With the chip's name: a Pico 2 (RP2350) has
+# other registers, and the sampler writes to registers.
+_MACHINES = (
+    ("Pico W with RP2040", "pico_w"),
+    ("Pico with RP2040", "pico"),
+    ("with ESP32", "esp32"),
+    ("linux", "simulated"),
+    ("darwin", "simulated"),
+)
 _CHOICE_FILE = "board.txt"
 
 
 def detect() -> str:
-    """Name of this machine's board: the word in `board.txt`, else by MicroPython's own name."""
+    """Name of this machine's board: the word in `board.txt`, else by MicroPython's own name.
+
+    BoardError for a machine without a table of its own."""
     try:
         with open(_CHOICE_FILE) as file:
             return file.read().strip()
@@ -134,7 +143,10 @@ def detect() -> str:
     for text, name in _MACHINES:
         if text in machine_name:
             return name
-    return "simulated"
+    raise BoardError(
+        "there is no board for '%s': write one of these into %s: %s"
+        % (machine_name, _CHOICE_FILE, " ".join(_BOARDS))
+    )
 
 
 def relay_pins() -> list:

@@ -16,7 +16,7 @@ _CLAMP_PERMILLE = const(4000)  # 64 scans x 4000^2 stays below 2**30
 _HARD_MS = const(800)  # after an outlet's short-time stage, and longer than a compressor's start
 _HOUR_S = const(3600)
 _T_LOAD = const(0)
-_DEMAND_SHIFT = const(8)  # a load is known after some 256 windows, 4 s: not by its inrush
+_DEMAND_SHIFT = const(6)  # a load is known after 64 of its turns, 5 s: not by its inrush
 
 
 class Limit:
@@ -38,8 +38,9 @@ class Limit:
         self.limit = limit
         self.thermal.configure(_PICKUP_SQ, _TAU_S, _COOL_S)
 
-    def set_load(self, load: int, n: int, block):
-        """The load of a window of `n` scans; heats the element at the bank's next step."""
+    def set_load(self, load: int, n: int, block) -> bool:
+        """The load of a window of `n` scans; heats the element at the bank's next step. True
+        while the hard limit is passed."""
         self.load = load
         if load > self.limit << 2:  # first: 1000 x what clipped sensors show passes 2**30
             permille = _CLAMP_PERMILLE
@@ -49,8 +50,9 @@ class Limit:
         block[self.thermal.at + _T_LOAD] = permille * permille * n
         if permille >= _HARD_PERMILLE:
             self._over += n
-        else:
-            self._over = 0
+            return True
+        self._over = 0
+        return False
 
     def is_over(self, hot: int) -> bool:
         """The load has to come down: hot and above the limit, or the hard limit was passed."""
@@ -91,6 +93,11 @@ class Dispatch:
         self.demand_ma = [0] * n  # last known demand
         self.demand_w = [0] * n
         self.restarts = [0] * n
+        self._turn = 0
+        self._over = False  # a hard limit is passed
+        self._hot_mask = self.total.thermal.bit
+        for leg in self.legs:
+            self._hot_mask |= leg.thermal.bit
         self._hour = 0
         self._fits = 0  # scans for which the next candidate has fitted
         self._candidate = -1
@@ -118,15 +125,32 @@ class Dispatch:
         total = 0
         for power in power_w:
             total += power if power > 0 else -power
-        self.total.set_load(total, n, block)
+        over = self.total.set_load(total, n, block)
         for leg in self.legs:
             load = 0
             for i in leg.members:
                 load += amps_ma[i]
-            leg.set_load(load, n, block)
+            if leg.set_load(load, n, block):
+                over = True
+        self._over = over
 
     def decide(self, n: int, hot: int, amps_ma, power_w, on_mask: int) -> int:
         """Bits of the outlets to shed now; `hot` comes from the thermal bank."""
+        shed = 0
+        if self._over or hot & self._hot_mask:  # seldom: the questions below cost time
+            shed = self._choose(hot, amps_ma, power_w, on_mask)
+        if self.shed_mask:
+            for i in self.order:
+                if self.shed_mask >> i & 1 and self.off_scans[i] < 1 << 29:
+                    self.off_scans[i] += n
+        self._hour += n
+        if self._hour >= _HOUR_S * self.scans_per_s:
+            self._hour = 0
+            for i in self.order:
+                self.restarts[i] = 0
+        return shed
+
+    def _choose(self, hot: int, amps_ma, power_w, on_mask: int) -> int:
         shed = 0
         for leg in self.legs:
             if leg.is_over(hot):
@@ -139,15 +163,6 @@ class Dispatch:
             for i in self.order:
                 if shed >> i & 1:
                     self._note_at_least(i, amps_ma[i], power_w[i])
-        if self.shed_mask:
-            for i in self.order:
-                if self.shed_mask >> i & 1 and self.off_scans[i] < 1 << 29:
-                    self.off_scans[i] += n
-        self._hour += n
-        if self._hour >= _HOUR_S * self.scans_per_s:
-            self._hour = 0
-            for i in self.order:
-                self.restarts[i] = 0
         return shed
 
     def _select(self, limit, loads, on_mask: int, chosen: int) -> int:
@@ -180,17 +195,18 @@ class Dispatch:
 
     def note_demand(self, amps_ma, power_w, on_mask: int):
         """What the outlets that are on draw: rises slowly, so that an inrush is not taken for
-        it, and never falls, so that a duty cycle keeps its peak."""
-        i = 0
-        for power in power_w:
-            if on_mask >> i & 1:
-                more = power - self.demand_w[i]
-                if more > 0:
-                    self.demand_w[i] += (more >> _DEMAND_SHIFT) + 1
-                more = amps_ma[i] - self.demand_ma[i]
-                if more > 0:
-                    self.demand_ma[i] += (more >> _DEMAND_SHIFT) + 1
-            i += 1
+        it, and never falls, so that a duty cycle keeps its peak. One outlet a call, in turn."""
+        i = self._turn + 1
+        if i >= self.n:
+            i = 0
+        self._turn = i
+        if on_mask >> i & 1:
+            more = power_w[i] - self.demand_w[i]
+            if more > 0:
+                self.demand_w[i] += (more >> _DEMAND_SHIFT) + 1
+            more = amps_ma[i] - self.demand_ma[i]
+            if more > 0:
+                self.demand_ma[i] += (more >> _DEMAND_SHIFT) + 1
 
     def _note_at_least(self, i: int, amps_ma: int, power_w: int):
         """Outlet `i` is being shed: what it draws now counts in full, or a load that passed the

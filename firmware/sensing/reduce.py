@@ -48,6 +48,7 @@ M_WORDS = const(25)
 # flags
 F_RAIL = const(1)  # the whole window at one end of the range
 F_FROZEN = const(2)  # all codes equal
+# only while the zero is learnt, that is, at rest:
 F_ZERO = const(4)  # middle of the codes far from mid-scale
 F_FLOW = const(8)  # current flows
 
@@ -158,20 +159,23 @@ def reduce(b, ring, at):
         flags = 0
         if high <= _RAIL_LOW or low >= _RAIL_HIGH:
             flags = F_RAIL
+            if i < b[B_VOLTS]:  # a broken voltage sensor is as good as no supply
+                b[c + M_RMS] = 0
         if low == high:
             flags |= F_FROZEN
-        middle = ((low + high) >> 1) - _MID
-        if middle > _ZERO_BAND or middle < -_ZERO_BAND:
-            flags |= F_ZERO
-        if square > b[c + M_WELD]:
-            # What flows alternates: an offset that is not learnt yet is no current.
-            dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
-            if dc > _DC_MAX or dc < -_DC_MAX or square - dc * dc // n // n > b[c + M_WELD]:
-                flags |= F_FLOW
+        learn = b[c + M_LEARN]
+        if learn:  # a load's current has any shape, but in these channels none should flow
+            middle = ((low + high) >> 1) - _MID
+            if middle > _ZERO_BAND or middle < -_ZERO_BAND:
+                flags |= F_ZERO
+            if square > b[c + M_WELD]:
+                # What flows alternates: an offset that is not learnt yet is no current.
+                dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
+                if dc > _DC_MAX or dc < -_DC_MAX or square - dc * dc // n // n > b[c + M_WELD]:
+                    flags |= F_FLOW
         b[c + M_FLAGS] = flags
         if b[c + M_W_DIV]:  # an outlet's: a thermistor is not expected to rest at mid-scale
             b[B_FLAGS] |= flags
-        learn = b[c + M_LEARN]
         if learn and not flags & (F_RAIL | F_ZERO | F_FLOW):
             residue += ((mean << 4) - residue) >> (learn & 15)
             if residue > _RESIDUE_MAX:

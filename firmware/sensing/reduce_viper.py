@@ -148,21 +148,24 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
         flags = 0
         if high <= _RAIL_LOW or low >= _RAIL_HIGH:
             flags = F_RAIL
+            if i < b[B_VOLTS]:
+                b[c + M_RMS] = 0
         if low == high:
             flags |= F_FROZEN
-        middle = ((low + high) >> 1) - _MID
-        if middle > _ZERO_BAND or middle < 0 - _ZERO_BAND:
-            flags |= F_ZERO
-        if square > b[c + M_WELD]:
-            dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
-            if dc > _DC_MAX or dc < 0 - _DC_MAX:
-                flags |= F_FLOW
-            elif square - dc * dc // n // n > b[c + M_WELD]:
-                flags |= F_FLOW
+        learn = b[c + M_LEARN]
+        if learn != 0:
+            middle = ((low + high) >> 1) - _MID
+            if middle > _ZERO_BAND or middle < 0 - _ZERO_BAND:
+                flags |= F_ZERO
+            if square > b[c + M_WELD]:
+                dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
+                if dc > _DC_MAX or dc < 0 - _DC_MAX:
+                    flags |= F_FLOW
+                elif square - dc * dc // n // n > b[c + M_WELD]:
+                    flags |= F_FLOW
         b[c + M_FLAGS] = flags
         if b[c + M_W_DIV] != 0:
             b[B_FLAGS] = b[B_FLAGS] | flags
-        learn = b[c + M_LEARN]
         if flags & (F_RAIL | F_ZERO | F_FLOW):
             learn = 0
         if learn != 0:

@@ -259,8 +259,23 @@ def test_zero_is_held_while_the_relay_is_closed() -> None:
 )
 def test_flags(codes: Any, flags: int) -> None:
     bench = Bench()
+    bench.meter.channels[CABIN1].learn_zero(True)
     bench.window({**mains(bench), CABIN1: codes})
     assert bench.word(CABIN1, reduce.M_FLAGS) == flags
+    # while the relay is closed a load's current may have any shape, but no sensor's rail
+    bench = Bench()
+    bench.meter.channels[CABIN1].learn_zero(False)
+    bench.window({**mains(bench), CABIN1: codes})
+    always = reduce.F_RAIL | reduce.F_FROZEN
+    assert bench.word(CABIN1, reduce.M_FLAGS) == flags & always
+
+
+def test_a_voltage_sensor_at_a_rail_reads_no_voltage() -> None:
+    bench = Bench()
+    bench.window({**mains(bench), 1: np.full(40, 4095)})
+    assert bench.word(0, reduce.M_RMS) > 7000 and bench.word(1, reduce.M_RMS) == 0
+    bench.window(mains(bench))
+    assert bench.word(1, reduce.M_RMS) > 7000
 
 
 def test_only_outlets_raise_the_boards_flags() -> None:
