@@ -96,8 +96,8 @@ class Dispatch:
         self._turn = 0
         self._over = False  # a hard limit is passed
         self._hot_mask = self.total.thermal.bit
-        for leg in self.legs:
-            self._hot_mask |= leg.thermal.bit
+        for limit in self.legs:
+            self._hot_mask |= limit.thermal.bit
         self._hour = 0
         self._fits = 0  # scans for which the next candidate has fitted
         self._candidate = -1

@@ -162,7 +162,6 @@ def test_relay_pins_are_all_relays_and_the_contactor(
         ("Raspberry Pi Pico with RP2040", "pico"),
         ("Generic ESP32 module with ESP32", "esp32"),
         ("linux [GCC 12.2.0] version", "simulated"),
-        ("something else", "simulated"),
     ],
 )
 def test_the_machine_is_recognised(
@@ -173,3 +172,14 @@ def test_the_machine_is_recognised(
     assert boards.detect() == name
     (tmp_path / "board.txt").write_text(" pico_w \n")
     assert boards.detect() == "pico_w"
+
+
+def test_a_machine_without_a_table_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Pico 2 has other registers: the sampler must not write to them."""
+    monkeypatch.chdir(tmp_path)
+    machine = "Raspberry Pi Pico 2 with RP2350"
+    monkeypatch.setattr(sys.implementation, "_machine", machine, raising=False)
+    with pytest.raises(BoardError, match=r"no board for 'Raspberry Pi Pico 2.*board\.txt"):
+        boards.detect()
