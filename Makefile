@@ -30,8 +30,9 @@ runtime: setup ## a real MicroPython for this machine, in build/runtime
 run: setup ## the firmware on real MicroPython against a simulated truck [SCENARIO=name] [SPEED=factor] [ARGS=...]
 	@$(VENV) -m tools.simulator.run $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
 
-test: setup ## all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=2] [PYTEST_ARGS=...]
-	@$(VENV) -m tools.runtime.unix
+test: setup ## style, types and all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=2] [PYTEST_ARGS=...]
+	@$(VENV) -m tools.lint
+	$(VENV) -m tools.runtime.unix
 	$(VENV) -m tools.emulator.prepare
 	echo "- running the tests" >&2
 	$(VENV) -m pytest host_tests $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile) $(PYTEST_ARGS)
