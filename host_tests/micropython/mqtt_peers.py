@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import socket
 import threading
@@ -74,7 +75,7 @@ class Peer:
         self.close()
 
 
-class _Listener:
+class _Listener(abc.ABC):
     """A loopback port whose connections are each handled in a thread."""
 
     def __init__(self) -> None:
@@ -99,8 +100,9 @@ class _Listener:
         with contextlib.suppress(OSError):
             self.handle(sock, number)
 
+    @abc.abstractmethod
     def handle(self, sock: socket.socket, number: int) -> None:
-        raise NotImplementedError
+        """Serve one connection."""
 
     def close(self) -> None:
         for sock in [self._server, *self._open]:

@@ -7,6 +7,7 @@ between `current` for every sample, several thousand times a second: keep it lea
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ SHORT_OHMS = 0.1  # plug, cord and inverter: 1200 A RMS into a bolted short at 1
 _SPENT = 12.0  # time constants after which an inrush is over: e^-12 is far below one count
 
 
-class Load:
+class Load(ABC):
     """One load. `legs` is how many 120 V legs it hangs on: 1, or 2 for a 240 V outlet.
 
     `current` returns amps at an instant, positive into the load while the outlet's own voltage
@@ -41,12 +42,12 @@ class Load:
         """Voltage arrives."""
         self.on_us = t_us
 
-    def deenergise(self, t_us: int) -> None:
+    def deenergise(self, t_us: int) -> None:  # noqa: B027  (most loads forget nothing)
         """Voltage is gone."""
 
+    @abstractmethod
     def current(self, t_us: int, volts: float, sin: float, cos: float, cycles: float) -> float:
         """Amps at an instant."""
-        raise NotImplementedError
 
 
 def _rating(
