@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import chip, heap, mqtt, plots
+from tools.bench import chip, heap, metering, mqtt, plots
 from tools.progress import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,11 @@ _TARGETS: dict[str, tuple[str, float, bool]] = {
     "needed_reporting_bytes": ("as .mpy with MQTT: smallest heap, reporting", 0, False),
     "needed_answering_bytes": ("the same, and a command answered", 0, False),
     "spare_of_pico_w_bytes": ("the same: left of a Pico W's 190 KB", 50_000, False),
+    "irms_error_percent.max": ("RMS current, worst error, %", 0.5, True),
+    "power_error_percent.max": ("real power (factor from 0.49 up), worst error, %", 1, True),
+    "frequency_error_hz.max": ("frequency, worst error, Hz", 0.02, True),
+    "recordings": ("recordings replayed", 0, False),
+    "cases": ("cases of metering", 0, False),
     "command_to_relay_ms.p50": ("MQTT command to relay, median, ms", 50, True),
     "command_to_relay_ms.max": ("MQTT command to relay, worst, ms", 150, True),
 }
@@ -54,7 +59,9 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def rows(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """(figure, measured, target, verdict) for every figure."""
     result = []
-    every = flat(figures["chip"]) | flat(figures["mpy_heap"]) | flat(figures["mqtt"])
+    every: dict[str, Any] = {}
+    for part in ("chip", "mpy_heap", "metering", "mqtt"):
+        every |= flat(figures[part])
     for key, value in every.items():
         if key == "conditions":
             continue
@@ -73,6 +80,7 @@ def write_docs(figures: dict[str, Any]) -> None:
     lines = ["| figure | measured | target | |", "|---|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows(figures)]
     lines += ["", "Conditions: " + figures["chip"]["conditions"] + "."]
+    lines += ["", "Metering: " + figures["metering"]["conditions"] + "."]
     before, _, rest = DOCS.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
     DOCS.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n" + _END + after)
@@ -90,6 +98,7 @@ def show(figures: dict[str, Any]) -> bool:
     console = Console(width=100)
     console.print(table)
     console.print("conditions: " + figures["chip"]["conditions"])
+    console.print("metering: " + figures["metering"]["conditions"])
     return good
 
 
@@ -104,10 +113,11 @@ def main() -> int:
         link = mqtt.measure()
         memory = heap.measure()
         part, latencies = chip.measure(options.faults)
+        readings = metering.measure()  # last: it leaves stand-ins for the chip's modules behind
     except ToolError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    figures = {"chip": part, "mpy_heap": memory, "mqtt": link}
+    figures = {"chip": part, "mpy_heap": memory, "metering": readings, "mqtt": link}
     JSON.parent.mkdir(exist_ok=True)
     JSON.write_text(json.dumps(figures, indent=1) + "\n")
     plots.latency_histogram(latencies, JSON.parent / "trip-latency.png")

@@ -1,0 +1,342 @@
+"""How well the firmware measures: current, power and frequency against numpy.
+
+Recorded and synthetic loads run in the simulated truck, whose sensors have 12 bits, the E11
+flaw, noise, an offset and a gain that is off. The firmware's own core (fast lane, kernels, zero
+learning, calibration, controller) measures them on CPython, and its ten-cycle readings of one
+second are held against the finely sampled current of the load itself. It runs the plain kernels,
+which a differential test (host_tests/micropython/device/twins.py) holds equal, bit for bit, to
+the machine code.
+
+`python -m tools.bench.metering` prints the worst errors of each shape, and of each outlet.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tools.progress import ToolError, fail, step
+from tools.simulator import loads, recordings
+from tools.simulator.supply import TAU
+
+if TYPE_CHECKING:
+    from host_tests.fakes.rig import Rig
+    from tools.simulator.truck import Circuit, Truck
+
+AMPS = (2.0, 5.0, 10.0, 20.0)  # RMS, every outlet
+AMPS_RATING = 40.0  # and the 240 V outlet at its rating
+BLOCKS = 6  # ten-cycle readings of a case: a second and more
+LEAST_POWER_FACTOR = 0.49  # the target is for 0.5 and more, and a recording has 0.4998
+GAIN_SPREAD = 0.05  # of the sensors, before they are calibrated
+_RUNS = ((1, 60.0), (2, 50.0))  # seed (noise, offsets, gains) and mains of a truck
+_HERTZ = (47.0, 49.93, 50.0, 50.31, 59.7, 60.0, 60.07, 62.0)
+_CALIBRATE_AMPS = 12.0  # a heater: within the legs' limits on all outlets at once
+_POINTS = 1000  # of the true waveform in each cycle
+_CREST = 3.5
+_AGO = 6000  # cycles since which a load has been on: its inrush is over
+
+Shape = Callable[[int, float], loads.Load]  # legs, A RMS
+
+
+def _sine(power_factor: float) -> Shape:
+    return lambda legs, amps: loads.Motor(legs, amps, inrush=1.0, pf=power_factor)
+
+
+def _triac(legs: int, amps: float) -> loads.Load:
+    # fired at 90 degrees it passes half the power: RMS / sqrt 2
+    return loads.Dimmer(legs, amps=amps * math.sqrt(2.0), angle=90.0)
+
+
+SYNTHETIC: dict[str, Shape] = {
+    "sine": _sine(1.0),
+    "sine, 0.7 lagging": _sine(0.7),
+    "sine, 0.5 lagging": _sine(0.5),
+    "half-wave": lambda legs, amps: loads.HalfWave(legs, amps=amps),
+    "triac at 90°": _triac,
+    "SMPS, crest 3.5": lambda legs, amps: loads.Smps(legs, amps=amps, crest=_CREST),
+}
+
+
+def _recorded(name: str) -> Shape:
+    return lambda legs, amps: loads.Recorded(legs, recordings.load(name), amps=amps)
+
+
+def shapes() -> dict[str, Shape]:
+    """All shapes by name: the synthetic ones and every recording of the repository."""
+    return SYNTHETIC | {name: _recorded(name) for name in recordings.available()}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One shape at one outlet and current, and what the firmware made of it."""
+
+    shape: str
+    outlet: str
+    amps: float  # true RMS, A
+    power_factor: float  # true
+    current_error: float  # % of the true RMS
+    power_error: float | None  # % of the true power; None below LEAST_POWER_FACTOR
+
+
+class Station:
+    """A truck with flawed sensors, the firmware calibrated in it, every outlet on."""
+
+    def __init__(
+        self, seed: int, mains_hz: float, reference: float = 1.0, phase_deg: float = 0.0
+    ) -> None:
+        """`reference`: what the ammeter shows, by which the currents are calibrated, over the
+        truth. `phase_deg`: by how much the current sensors lead."""
+        # Not before it is needed: it puts a stand-in for the chip's modules into sys.modules.
+        from host_tests.fakes import rig
+
+        self.rig: Rig = rig.Rig(seed=seed, mains_hz=mains_hz, boot_s=0.0)
+        assert self.rig.truck is not None
+        self.truck: Truck = self.rig.truck
+        rng = random.Random(f"gains {seed}")
+        for sensor in self.truck.sensors:
+            if sensor.kind != "aux":
+                gain = rng.uniform(1.0 - GAIN_SPREAD, 1.0 + GAIN_SPREAD)
+                phase = phase_deg if sensor.kind == "current" else 0.0
+                sensor.configure(gain=gain, dnl=1, phase=phase)
+        self.truck.changed()
+        self.hertz_error = 0.0  # Hz, the worst reading of all blocks
+        self.rig.run(0.8)
+        for circuit in self.truck.circuits:
+            refused = self.rig.do("on", circuit.name)
+            if refused:
+                raise ToolError(f"bench of metering: {circuit.name} does not close: {refused}")
+        self._calibrate(reference)
+
+    def _calibrate(self, reference: float) -> None:
+        for circuit in self.truck.circuits:
+            self._plug(circuit, _sine(1.0)(circuit.span, _CALIBRATE_AMPS))
+        for _ in self._blocks(3):
+            pass
+        for channel in self.rig.board.channels:
+            if channel.kind == "aux":
+                continue
+            value = self.truck.supply.rms
+            if channel.kind == "current":
+                value = _CALIBRATE_AMPS * reference
+            refused = self.rig.controller.calibrate(channel.index, "gain", value)
+            if refused:
+                raise ToolError(f"bench of metering: {channel.name} not calibrated: {refused}")
+
+    def _plug(self, circuit: Circuit, load: loads.Load) -> None:
+        """This load alone, as if switched on long ago."""
+        truck = self.truck
+        truck.unplug(circuit)
+        truck.plug(circuit, "load", load)
+        t_us = truck.now_us
+        phase = truck.supply.cycles(t_us) + circuit.shift
+        load.energise(t_us - round(_AGO * 1e6 / truck.supply.hz), phase - _AGO)
+
+    def _blocks(self, count: int) -> Iterator[int]:
+        """Run on; the cycle of the supply that each of the next ten-cycle blocks ends with."""
+        from firmware.sensing import reduce
+
+        rig = self.rig
+        block = rig.meter.block
+        for _ in range(count):
+            before = block[reduce.B_BLOCK]
+            end_us = rig.t_us + 1_000_000
+            while block[reduce.B_BLOCK] >= before:
+                before = block[reduce.B_BLOCK]
+                rig.scan()
+                if rig.t_us > end_us:
+                    raise ToolError("bench of metering: the firmware closes no windows")
+            # The window closed in the scan after the crossing, the control task saw it within
+            # 8 ms; 0.05: noise may have closed it a little early.
+            yield math.floor(self.truck.supply.cycles(rig.t_us) + 0.05)
+
+    def measure(
+        self, plan: Sequence[tuple[str, str, Shape, float]], blocks: int = BLOCKS
+    ) -> list[Case]:
+        """Measure (outlet, name of the shape, shape, A RMS) of the plan, all at once."""
+        rig = self.rig
+        meter = rig.meter
+        for circuit in self.truck.circuits:
+            self.truck.unplug(circuit)
+        for outlet, _, shape, amps in plan:
+            circuit = self.truck.circuit(outlet)
+            self._plug(circuit, shape(circuit.span, amps))
+        square = dict.fromkeys((p[0] for p in plan), 0.0)
+        watts = dict.fromkeys(square, 0.0)
+        first = last = next(self._blocks(1))  # the block that was open when they were plugged in
+        for end in self._blocks(blocks):
+            last = end
+            for outlet in square:
+                index = rig.index(outlet)
+                square[outlet] += (meter.currents[index].rms() / 1000.0) ** 2 / blocks
+                watts[outlet] += meter.watts(index) / blocks
+            self._note_hertz()
+        if last - first != 10 * blocks or not meter.locked:
+            raise ToolError(f"bench of metering: {last - first} cycles in {blocks} blocks")
+        cases = []
+        for outlet, name, _, _ in plan:
+            if rig.state(outlet) != "on":
+                raise ToolError(f"bench of metering: {outlet} with {name}: {rig.log()[-1]}")
+            amps, power, factor = self._truth(self.truck.circuit(outlet), first, last)
+            power_error = None
+            if factor >= LEAST_POWER_FACTOR:
+                power_error = 100.0 * (watts[outlet] / power - 1.0)
+            current_error = 100.0 * (math.sqrt(square[outlet]) / amps - 1.0)
+            cases.append(Case(name, outlet, amps, factor, current_error, power_error))
+        return cases
+
+    def _truth(self, circuit: Circuit, first: int, last: int) -> tuple[float, float, float]:
+        """A RMS, W and power factor from cycle `first` to `last` of the supply."""
+        supply = self.truck.supply
+        (load,) = circuit.loads.values()
+        if not isinstance(load, loads.Recorded):
+            last = first + 1  # every cycle is the same
+        # midpoints: a triac's edge lies between two of them
+        cycles = first + (np.arange((last - first) * _POINTS) + 0.5) / _POINTS
+        sin, cos = np.sin(TAU * cycles), np.cos(TAU * cycles)
+        volts = circuit.factor * sin * (supply.a + supply.b * sin * sin)
+        t_us = self.truck.now_us
+        wave = zip(
+            volts.tolist(),
+            (circuit.sign * sin).tolist(),
+            (circuit.sign * cos).tolist(),
+            (cycles + circuit.shift).tolist(),
+            strict=True,
+        )
+        amps = np.array([load.current(t_us, v, s, c, x) for v, s, c, x in wave])
+        rms = float(np.sqrt(np.mean(amps**2)))
+        power = float(np.mean(volts * amps))
+        return rms, power, power / rms / float(np.sqrt(np.mean(volts**2)))
+
+    def _note_hertz(self) -> None:
+        error = abs(self.rig.meter.hertz() - self.truck.supply.hz)
+        self.hertz_error = max(self.hertz_error, error)
+
+    def sweep_hertz(self, hertz: Sequence[float]) -> None:
+        """Frequencies without load, three readings each, after two to settle."""
+        for circuit in self.truck.circuits:
+            self.truck.unplug(circuit)
+        for hz in hertz:
+            self.rig.sim(f"supply hz={hz}")
+            for n, _ in enumerate(self._blocks(5)):
+                if n >= 2:
+                    self._note_hertz()
+
+
+def grid(
+    station: Station, chosen: dict[str, Shape], amps: Sequence[float], rating: bool = True
+) -> list[Case]:
+    """Every shape at every current on every outlet; with `rating`, at 40 A on the 240 V one.
+
+    Five outlets at once, their currents staggered: those of AMPS load no leg with more than
+    35 of its 40 A, beyond which the firmware would shed.
+    """
+    names = [c.name for c in station.truck.circuits]
+    cases = []
+    for name, shape in chosen.items():
+        for turn in range(len(amps)):
+            plan = [
+                (outlet, name, shape, amps[(turn + i // 2) % len(amps)])
+                for i, outlet in enumerate(names)
+            ]
+            cases += station.measure(plan)
+        if rating:
+            cases += station.measure([(names[-1], name, shape, AMPS_RATING)])
+    return cases
+
+
+def measure() -> dict[str, Any]:
+    """The `metering` part of bench.json."""
+    return _figures(*_all())
+
+
+def _all() -> tuple[list[Case], float]:
+    chosen = shapes()
+    cases: list[Case] = []
+    hertz_error = 0.0
+    for seed, mains_hz in _RUNS:
+        step(f"metering: {len(chosen)} shapes of load on every outlet at {mains_hz:g} Hz")
+        station = Station(seed, mains_hz)
+        cases += grid(station, chosen, AMPS)
+        station.sweep_hertz(_HERTZ)
+        hertz_error = max(hertz_error, station.hertz_error)
+    return cases, hertz_error
+
+
+def _figures(cases: Sequence[Case], hertz_error: float) -> dict[str, Any]:
+    power = [c.power_error for c in cases if c.power_error is not None]
+    spread = " or ".join(f"{hz:g} Hz" for _, hz in _RUNS)
+    return {
+        "irms_error_percent": _spread([c.current_error for c in cases]),
+        "power_error_percent": _spread(power),
+        "frequency_error_hz": {"max": round(hertz_error, 4)},
+        "recordings": len(recordings.available()),
+        "cases": len(cases),
+        "conditions": (
+            "firmware's core on CPython with the plain kernels, held equal to the machine code "
+            "bit for bit by a differential test; simulated board (Pico W's sensors: 250 A full "
+            f"scale, 500 A on the 240 V outlet), supply {spread}; recordings and "
+            f"{len(SYNTHETIC)} synthetic shapes at {', '.join(f'{a:g}' for a in AMPS)} A RMS on "
+            f"every outlet, {AMPS_RATING:g} A on the 240 V one; {BLOCKS} ten-cycle readings, "
+            "after the inrush; 12 bits, E11 spikes, 1.5 counts of noise, offsets to 4 counts, "
+            f"gains off by up to {GAIN_SPREAD * 100:g} %, calibrated with one {_CALIBRATE_AMPS:g} "
+            "A heater; no phase error of the sensors, conversions 5 us apart; power of the "
+            f"{len(power)} cases with a power factor from 0.5"
+        ),
+    }
+
+
+def _spread(errors: Sequence[float]) -> dict[str, float]:
+    """Median and worst of errors, whatever their sign."""
+    sizes = [abs(e) for e in errors]
+    return {"p50": round(statistics.median(sizes), 3), "max": round(max(sizes), 3)}
+
+
+def _groups(cases: Sequence[Case]) -> Iterator[tuple[str, list[Case]]]:
+    yield "all", list(cases)
+    for shape in dict.fromkeys(c.shape for c in cases):
+        yield shape, [c for c in cases if c.shape == shape]
+    for outlet in dict.fromkeys(c.outlet for c in cases):
+        yield outlet, [c for c in cases if c.outlet == outlet]
+    for amps in (*AMPS, AMPS_RATING):
+        yield f"{amps:g} A", [c for c in cases if abs(c.amps / amps - 1.0) < 0.2]
+
+
+def main() -> int:
+    """Print the errors by shape, outlet and current, in %."""
+    try:
+        cases, hertz_error = _all()
+    except ToolError as error:
+        return fail(error)
+    table = Table(title="Errors of the firmware's readings, %")
+    for heading in ("", "n", "current p50", "max", "> 0.5", "power p50", "max", "> 1"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, group in _groups(cases):
+        current = [c.current_error for c in group]
+        power = [c.power_error for c in group if c.power_error is not None]
+        row = [name, str(len(group)), *_columns(current, 0.5), *_columns(power, 1.0)]
+        table.add_row(*row)
+    console = Console(width=100)
+    console.print(table)
+    console.print(f"frequency: worst {hertz_error:.4f} Hz")
+    return 0
+
+
+def _columns(errors: Sequence[float], limit: float) -> tuple[str, str, str]:
+    if not errors:
+        return "-", "-", "-"
+    spread = _spread(errors)
+    beyond = sum(abs(e) > limit for e in errors)
+    return f"{spread['p50']:.2f}", f"{spread['max']:.2f}", str(beyond)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
