@@ -3,6 +3,7 @@
 - `chip.py`: trip latency, scan and step times, heap, boot, on the emulated RP2040
 - `heap.py`: the smallest heap for a board that keeps the modules in it
 - `metering.py`: errors of current, power and frequency against numpy on the true waveform
+- `protection.py`: what must hold and what must trip, on recordings over a grid of scales
 - `mqtt.py`: from an MQTT command to the relay's edge
 - `image.py`: the instrumented firmware image that chip.py and the tests on the chip run
 """
