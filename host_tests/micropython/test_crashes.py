@@ -1,8 +1,8 @@
-"""Defects planted in the running firmware, on the real unix port: what crashes is recorded, and the
+"""Defects planted in the running firmware, on the real unix port: a crash is recorded, and the
 relays are safe.
 
-Each test runs the repository's own firmware under a main.py that plants the defect and then goes on
-as the real one does.
+Each test runs the repository's own firmware under a main.py that plants the defect and then goes
+on as the real one does.
 """
 
 from __future__ import annotations
