@@ -12,9 +12,9 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv/bin/python
 PYTEST_ARGS ?=
-JOBS ?= 1
+JOBS ?= 2
 
-.PHONY: help setup runtime run test lint bench image emulate stage deploy flash clean distclean
+.PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate monitor clean distclean
 
 help: ## list the targets
 	@echo "Tailgate: make TARGET [VARIABLE=value]"
@@ -30,7 +30,7 @@ runtime: setup ## a real MicroPython for this machine, in build/runtime
 run: setup ## the firmware on real MicroPython against a simulated truck [SCENARIO=name] [SPEED=factor] [ARGS=...]
 	@$(VENV) -m tools.simulator.run $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
 
-test: setup ## style, types and all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=2] [PYTEST_ARGS=...]
+test: setup ## style, types and all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=1] [PYTEST_ARGS=...]
 	@$(VENV) -m tools.lint
 	$(VENV) -m tools.runtime.unix
 	$(VENV) -m tools.emulator.prepare
@@ -56,6 +56,12 @@ stage: setup ## the device's file tree in build/device, for boards with a stock 
 
 deploy: setup ## copy the firmware to a board over USB [PORT=/dev/ttyACM0]
 	@$(VENV) -m tools.deploy $(if $(PORT),--port "$(PORT)") $(ARGS)
+
+calibrate: setup ## calibrate the sensors with a reference meter [PORT=/dev/ttyACM0] [ARGS=...]
+	@$(VENV) -m tools.calibrate $(PORT) $(ARGS)
+
+monitor: setup ## live view of a board, or of many over MQTT [PORT=/dev/ttyACM0] [ARGS=...]
+	@$(VENV) -m tools.monitor $(if $(PORT),"$(PORT)") $(ARGS)
 
 flash: setup ## put MicroPython onto a board, or explain how [BOARD=pico|pico_w|esp32] [IMAGE=path]
 	@$(VENV) -m tools.flash $(if $(BOARD),--board "$(BOARD)") $(if $(IMAGE),--image "$(IMAGE)") $(ARGS)

@@ -4,14 +4,15 @@
 
 import asyncio
 import gc
-import json
+import sys
 import time
 
-from firmware import __version__, events
+from firmware import __version__, events, pieces
 from firmware import board as boards
 from firmware.clock import Clock
 from firmware.controller import Controller
 from firmware.hal import kernels, network, system
+from firmware.hal.inputs import Inputs
 from firmware.protection import outlet as o
 from firmware.sensing.metering import Meter
 from firmware.storage import files
@@ -23,13 +24,19 @@ from firmware.supervisor import Supervisor
 
 _FOLDER = "data"
 _CONTROL_MS = 8  # half a mains cycle: a window waits 4 ms on average
-_STORE_MS = 500
+_STORE_MS = 100
+_STORE_TURNS = 5
+_SETTLE_MS = 100  # a flash write stops the sampler: not in the 60 ms recorded after a trip
+_HEAT_STEP = 50  # permille: less is not worth a write
 _COUNTERS_S = 60
 _PLENTY = 90_000  # bytes of heap: more than this is left only where the modules are frozen
 _LISTEN_MS = 100
+_JOURNAL = 256  # events
+_JOURNAL_SMALL = 128
+_COLLECT = 4096  # bytes allocated between two collections, where holes in the heap count
 
 
-def _sampler(board):
+def _sampler(board):  # on demand: boot
     if board.hal == "rp2":
         from firmware.hal import rp2
 
@@ -42,13 +49,14 @@ def _sampler(board):
 class App:
     """The firmware of one board. `run()` returns when the owner asked for the REPL."""
 
-    def __init__(self, board_name: str = "", folder: str = _FOLDER):
+    def __init__(self, board_name: str = "", folder: str = _FOLDER):  # on demand: boot
         self.version = __version__
         self.folder = folder
         self.board = boards.load(board_name or boards.detect())
         self.fast = _sampler(self.board)
         self.clock = Clock()
-        self.journal = Journal()
+        # 2 KB less where the modules are in the heap; all events are on flash, too
+        self.journal = Journal(_JOURNAL_SMALL if gc.threshold() > 0 else _JOURNAL)
         self.settings = Settings(self.board, folder)
         self.settings.load()
         self.meter = Meter(self.fast, kernels.reduce)
@@ -60,6 +68,7 @@ class App:
             self.settings,
             self.clock,
             kernels.heat,
+            Inputs(self.board),
         )
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
@@ -68,6 +77,7 @@ class App:
         self.latch_store = LatchStore(folder)
         names = [outlet.name for outlet in self.board.outlets]
         self.counters = CounterStore(folder, names)
+        self.relay_store = CounterStore(folder, (), "relays")
         self.store_error = ""
         self._ended_badly = False
         self._flush_journal = True  # the boot record at once, or its number could come again
@@ -114,7 +124,7 @@ class App:
             await asyncio.sleep_ms(_LISTEN_MS)
         await self._load_console().run()
 
-    def _load(self):
+    def _load(self):  # on demand: boot
         """What is on flash: journal, trips, counters, calibration, the last crash."""
         self.journal_store.load()
         if system.was_watchdog_reset():
@@ -126,14 +136,20 @@ class App:
             cause = events.REBOOT
         self.journal.add(events.BOOT, -1, cause, self.journal.boot, events.BY_BOOT)
         latched = self.latch_store.load()
-        self.controller.restore(latched)
-        self._was_on = self.latch_store.on
+        store = self.latch_store
+        self.controller.restore(latched, store.heat, store.trips, system.kept())
+        if system.can_retain():
+            self.controller.retain = system.retain  # type: ignore[assignment]
+        self._heat = store.heat
+        self._off_since = store.epoch
+        self._was_on = store.on
         totals = self.counters.load()
         for outlet in self.board.outlets:
             self.meter.restore_energy(outlet.index, totals[outlet.name])
-        self._load_gains()
+        self.controller.switching.setup("restore", self.relay_store.load())
+        self._load_calibration()
         stores = (self.latch_store.note, self.counters.note, self.journal_store.note)
-        for note in (self.settings.load_report,) + stores:
+        for note in (self.settings.load_report, self.relay_store.note) + stores:
             if note:
                 print("storage:", note)
                 self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
@@ -146,20 +162,24 @@ class App:
             self.journal.add(events.FAULT, -1, events.CRASH, 0, events.BY_BOOT)
             files.remove(files.join(self.folder, "crash.txt"))
 
-    def _load_gains(self):
-        data, _, _ = files.read(files.join(self.folder, "calibration.json"))
-        if data is None:
-            return
-        try:
-            stored = json.loads(data)
-            gains = [float(stored[c.name]) for c in self.board.channels]
-            if min(gains) < 0.8 or max(gains) > 1.2:
-                raise ValueError("gain out of range")
-        except (ValueError, KeyError, TypeError) as error:
-            print("storage: calibration.json: %s; nominal gains are used" % error)
+    def _load_calibration(self):  # on demand: boot
+        from firmware.storage import calibration
+
+        rows, note = calibration.load(self.folder, self.board)
+        # `cal` loads it again when asked; a package keeps its modules as attributes
+        sys.modules.pop("firmware.storage.calibration", None)
+        sys.modules["firmware.storage"].__dict__.pop("calibration", None)
+        for channel in self.board.channels:
+            row = rows.get(channel.name)
+            if row:
+                self.meter.set_gain(channel.index, float(row[0]))
+                if row[1]:
+                    self.meter.set_phase(channel.index, float(row[1]))
+        if rows:
+            self.controller.configure()
+        if note:
+            print("storage:", note)
             self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
-            return
-        self.controller.set_gains(gains)
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -191,6 +211,8 @@ class App:
         if self.mqtt is not None:
             tasks.append(asyncio.create_task(guard("mqtt", self.mqtt.run)))
         # The control task is not guarded: when it fails, relays open and the chip restarts.
+        if gc.threshold() > 0:  # the modules are in the heap, see tools/shrink.py
+            gc.threshold(_COLLECT)
         await control
         for task in tasks:
             task.cancel()
@@ -227,7 +249,7 @@ class App:
             await asyncio.sleep_ms(_CONTROL_MS)
         self._save(True)
 
-    async def _after_boot(self):
+    async def _after_boot(self):  # on demand
         """Outlets that their owner wants back after a restart; never one that tripped, and none
         after a hang or a crash: a trip of that moment may not have been recorded."""
         if self._ended_badly or not self.latch_store.trusted:
@@ -245,37 +267,61 @@ class App:
     async def _store(self):
         last = time.ticks_ms()
         while True:
-            await asyncio.sleep_ms(_STORE_MS)
+            pieces.forget()
+            for _ in range(_STORE_TURNS):  # each half second, a trip sooner
+                await asyncio.sleep_ms(_STORE_MS)
+                if self.controller.latch_dirty and not self.store_error:
+                    await asyncio.sleep_ms(_SETTLE_MS)
+                    self._save(False)
+            if self._off_since and self.clock.wall():  # somebody has set the clock
+                off_s = self.clock.wall() - self.clock.now_s - self._off_since
+                self._off_since = 0
+                if off_s > 0:
+                    self.controller.cool_off(off_s)
             due = time.ticks_diff(time.ticks_ms(), last) >= _COUNTERS_S * 1000
             if due:
                 last = time.ticks_ms()
             self._save(due)
+            self.controller.close_next()  # one inrush at a time
+            if 0 < self.fast.wave_release_s <= self.clock.now_s:
+                self.fast.run_wave()
 
     def _on(self) -> list:
         """Names of the outlets that are on."""
         return [x.name for x in self.controller.outlets if o.energised(x.state)]
 
+    def _heat_moved(self) -> bool:
+        """Whether the heat of some outlet is far from what flash knows."""
+        heat = self.controller.heat()
+        for outlet in self.board.outlets:
+            name = outlet.name
+            if abs(heat.get(name, 0) - self._heat.get(name, 0)) > _HEAT_STEP:
+                return True
+        return False
+
     def _save(self, counters: bool):
         controller = self.controller
         try:
-            if controller.latch_dirty:
+            if controller.latch_dirty or (counters and self._heat_moved()):
                 controller.latch_dirty = False
                 on = self._on_before  # of a reboot by command, which opens them first
                 if on is None:
                     on = self._on()
-                self.latch_store.save(controller.latched(), on)
+                self._heat = heat = controller.heat()
+                trips = controller.trips_s()
+                now = (self.clock.now_s, self.clock.wall())
+                self.latch_store.save(controller.latched(), on, heat, trips, now)
                 self._flush_journal = True
             if self._flush_journal or self.journal_store.due() or counters:
                 self.journal_store.flush()
                 self._flush_journal = False
-            if controller.calibration_dirty:
-                gains = {c.name: self.meter.gains[c.index] for c in self.board.channels}
-                files.make_folder(self.folder)
-                files.write(files.join(self.folder, "calibration.json"), json.dumps(gains))
-                controller.calibration_dirty = False
             if counters:
                 mwh = {x.name: self.meter.energy_mwh(x.index) for x in self.board.outlets}
                 self.counters.save(mwh)
+                switching = controller.switching
+                if switching.relays.dirty:
+                    self.relay_store.save(switching.setup("stored"))
+                    switching.relays.dirty = False
             self.store_error = ""
         except (files.StorageError, OSError) as error:
             if not self.store_error:
@@ -289,7 +335,7 @@ class App:
         """End the firmware (`reboot` or `exit`): relays open within one turn of the loop."""
         self._stop = why
 
-    def selftest(self):
+    def selftest(self):  # on demand
         """[(name, ok, text)]: what can be checked while the outlets stay as they are."""
         controller = self.controller
         rows = [("settings", not self.settings.load_report, self.settings.load_report or "good")]
@@ -298,10 +344,10 @@ class App:
         rows.append(("sampler", windows > 0, "%d windows seen" % windows))
         lost = self.fast.windows_lost()
         rows.append(("windows", lost == 0, "%d lost" % lost))
-        for outlet in controller.outlets:
-            fault = outlet.fault_now
-            text = events.name(events.REASONS, fault) if fault else "plausible"
-            rows.append(("sensor " + outlet.name, not fault, text))
+        for channel in self.board.channels:
+            if channel.kind != "aux":
+                text = controller.checks.of_channel(channel.index)
+                rows.append(("sensor " + channel.name, not text, text or "plausible"))
         hertz = self.meter.hertz()
         rows.append(("supply", hertz > 0, "%.2f Hz" % hertz if hertz else "no voltage"))
         gc.collect()

@@ -4,28 +4,35 @@
 #
 # Safety order, always: open first, record second, report third.
 
+from array import array
+
 from micropython import const
 
-from firmware import events
+from firmware import conditions, events
 from firmware.protection import outlet as o
 from firmware.protection import thermal
 from firmware.protection.dispatch import Dispatch
-from firmware.sensing.plausibility import ChannelCheck
+from firmware.sensing import plausibility
+from firmware.storage import retained
+from firmware.switching import Switching
 
 _LEARN_WINDOWS = const(24)  # zero and noise of the sensors, before anything may close
 _LEARN_EXTRA = const(60)  # so many more while a zero still moves
 _OPEN_WINDOWS = const(12)  # after opening: relay and arc are done, the channel is at rest
+# The same after no more than twice the rating, which leaves no tail in a current transformer: half
+# a cycle until the coil is off, 20 ms for the relay, half a cycle for the arc.
+_QUIET_WINDOWS = const(4)
 _CLOSING_WINDOWS = const(3)  # a relay's operate time is 10 ms
-_SUPPLY_WINDOWS = const(30)  # no-volt release: shorter dips ride through
-_SILENT_MS = const(200)  # no window for so long: the sampler is dead
-_STEP_MS = const(50)
+_MADE_WINDOWS = const(6)  # a whole one of them has shown the current, however late they are read
+# No window for so long: the sampler is dead. The longest window has 27 ms (29 on the ESP32).
+_SILENT_MS = const(80)
+_STEP_MS = const(20)
+_KEEP_MS = const(5000)
 _LOCKOUT_TRIPS = const(3)
 _LOCKOUT_S = const(3600)
-_SHORT_TIME_X = const(6)
-_SHORT_TIME_MS = const(500)
 _PICKUP_PERCENT = const(105)
 _WELD_PERCENT = const(3)  # of the rating: current with an open relay
-_OWN_FAULT_X = const(2)  # x its limit: what is to be shed and draws more trips instead
+_NO_SHORT_TIME = const((1 << 24) - 1)  # counts squared: more than there can be
 _SQRT2 = 1.41421356
 # the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
@@ -35,14 +42,24 @@ _M_RMS = const(4)
 _M_LOW = const(6)
 _M_HIGH = const(7)
 _M_POWER = const(17)
-_M_FLAGS = const(22)
 _T_LOAD = const(0)
-_F_ALWAYS = const(3)  # flags that count although the relay is closed: rail, frozen
-_M_RESIDUE = const(0)
-_M_NOISE = const(1)
+_R_SAMPLER = const(5)  # a row of the fault table, see plausibility.py
 _M_WELD = const(23)
 
-_FAULTS = (events.SENSOR, events.WELDED, events.SUPPLY, events.LEASE_LOST, events.CONTACTOR)
+# Faults that end the recording of the waveforms, as a trip does; not those whose cause is older
+# than the ring when they are found, or not in it.
+_WAVE_FAULTS = (events.SENSOR, events.CLIPPED, events.GROUND_FAULT, events.EXTERNAL)
+_FAULTS = (
+    events.SENSOR,
+    events.WELDED,
+    events.SUPPLY,
+    events.LEASE_LOST,
+    events.CONTACTOR,
+    events.UNDERVOLTAGE,
+    events.OVERVOLTAGE,
+    events.FREQUENCY,
+    events.OVERTEMPERATURE,
+)
 
 _WHY = {
     events.THERMAL: "overload",
@@ -50,15 +67,16 @@ _WHY = {
     events.SHORT_TIME: "heavy overload",
     events.SENSOR: "current sensor",
     events.WELDED: "welded relay",
-    events.SUPPLY: "supply lost",
     events.LEASE_LOST: "control loop stood still",
-    events.CONTACTOR: "main contactor open",
 }
 
 
-def why(reason: int) -> str:
-    """A reason code in words for people."""
-    return _WHY.get(reason, events.name(events.REASONS, reason))
+def why(reason: int, text: str = "") -> str:
+    """A reason code in words for people; `text`: which check of a sensor it was."""
+    if text and reason == events.SENSOR:
+        return "sensor: " + text
+    text = _WHY.get(reason) or conditions.WHY.get(reason, "")
+    return text or events.name(events.REASONS, reason)
 
 
 def _root_q3(square: int) -> int:
@@ -75,7 +93,7 @@ def _root_q3(square: int) -> int:
 class OutletControl:
     """What the control lane knows of one outlet."""
 
-    def __init__(self, outlet, meter, element):
+    def __init__(self, outlet, meter, element):  # on demand: boot
         self.outlet = outlet
         self.index = outlet.index
         self.name = outlet.name
@@ -86,13 +104,14 @@ class OutletControl:
         weld = outlet.rating_ma * _WELD_PERCENT / 100 / meter.unit_per_count
         meter.set_word(_M_WELD, int(weld * weld))
         meter.learn_zero(True)
-        self.check = ChannelCheck()
         self.at_rest = True
         self.fault_now = events.NONE  # what the last window showed
+        self.code = 0  # which check opened it, while `reason` is its sensor
         self.open_windows = 0
         self.closing_windows = 0
         self.limit_ma = outlet.rating_ma
-        self.ma_q8 = int(meter.unit_per_count * 32 + 0.5)  # counts x 8 -> mA x 256
+        self.pickup_sq = 0  # of the thermal stage, counts squared
+        self.ma_q8 = 0  # counts x 8 -> mA x 256, see configure()
         self.base = meter.at  # its words in the meter's block
         self.trips = 0  # since power on
         self.trip_s = [-_LOCKOUT_S] * _LOCKOUT_TRIPS  # uptime of the last ones
@@ -102,7 +121,9 @@ class Controller:
     """The control lane of one board. `fast` is the hal's FastLane, `meter` the Meter on it;
     `heat` is thermal.step or its twin."""
 
-    def __init__(self, board, fast, meter, journal, settings, clock, heat=thermal.step):
+    def __init__(  # on demand: boot
+        self, board, fast, meter, journal, settings, clock, heat=thermal.step, inputs=None
+    ):
         self.board = board
         self.fast = fast
         self.meter = meter
@@ -123,19 +144,24 @@ class Controller:
         self.starting = _LEARN_WINDOWS
         self._extra = _LEARN_EXTRA
         self.contactor_blocked = False  # a welded relay: nothing behind the contactor may close
+        self.pending = 0  # bits: to be switched on one after another, see later()
+        self._pending_by = events.BY_CONTROL
+        self._pending_force = False
         self.latch_dirty = False  # storage has something to save
-        self._wave_outlet = -1  # whose trip froze the waveforms
-        self._wave_seq = 0
-        self.calibration_dirty = False
         self.stalls = 0  # windows came late and merged
         self.windows = 0
         self._merged = 0
         self._silent_ms = 0
         self._is_silent = False
-        self._low_volts = [0] * len(meter.volts)
-        self._supply_lost = False
-        self._supply_q3 = 0  # half of the nominal voltage, counts x 8
-        self._mv_q8 = 0  # counts x 8 -> mV x 256
+        self.checks = plausibility.Plausibility(self)
+        self.switching = Switching(self)
+        self._leg_ma = 0
+        self._total_w = 0
+        self._idle = True  # no outlet was on in the last window
+        self.conditions = conditions.Conditions(self, inputs)
+        self.retain = None  # keeps four words over a reset of the chip, see storage/retained.py
+        self._kept = array("i", [0, 0, 0, 0])
+        self._keep_ms = 0
         self.configure()
         settings.on_change(self._setting_changed)
 
@@ -145,58 +171,107 @@ class Controller:
         if not (name.startswith("wifi.") or name.startswith("mqtt.")):
             self.configure()
 
-    def configure(self):
-        """Turn the owner's settings into limits in counts (allocates: outer lane, boot)."""
+    def configure(self):  # on demand
+        """Turn the owner's settings and the calibration into limits in counts (allocates: outer
+        lane, boot)."""
         settings = self.settings
         fast = self.fast
         for outlet in self.outlets:
             index = outlet.index
             per_count = outlet.meter.unit_per_count
+            outlet.ma_q8 = int(per_count * 32 + 0.5)
             rating = outlet.outlet.rating_ma
             outlet.limit_ma = int(settings.outlet(index, "limit_a") * 1000 + 0.5)
             kind = thermal.CLASSES.index(settings.outlet(index, "trip_class"))
             pickup = outlet.limit_ma * _PICKUP_PERCENT / 100 / per_count
-            outlet.thermal.configure(
-                int(pickup * pickup), thermal.TAU_S[kind], thermal.COOL_S[kind]
-            )
+            outlet.pickup_sq = int(pickup * pickup)
+            square = self.conditions.tenths * self.conditions.tenths
+            limit = outlet.pickup_sq * square // 100
+            outlet.thermal.configure(limit, thermal.TAU_S[kind], thermal.COOL_S[kind])
             channel = outlet.outlet.channel
-            peak_x = settings.outlet(index, "peak_x")
-            fast.set_peak(channel, int(peak_x * rating * _SQRT2 / per_count))
-            short = _SHORT_TIME_X * rating / per_count
-            fast.set_short_time(channel, int(short * short), _SHORT_TIME_MS)
+            peak = settings.outlet(index, "peak") and settings.outlet(index, "peak_x")
+            fast.set_peak(channel, int(peak * rating * _SQRT2 / per_count))
+            short = settings.outlet(index, "short_x") * rating / per_count
+            square = int(short * short)
+            if not settings.outlet(index, "short_time"):
+                square = _NO_SHORT_TIME
+            delay_ms = int(settings.outlet(index, "short_s") * 1000)
+            fast.set_short_time(channel, square, delay_ms)
             self.priorities[index] = settings.outlet(index, "priority")
         hertz = settings.get("supply.hz")
         fast.set_nominal_hz(hertz or 60)
         nominal_mv = settings.get("supply.nominal_v") * 1000
         per_count = self.meter.volts[0].unit_per_count
-        self._supply_q3 = int(nominal_mv / 2 / per_count * 8)
-        self._mv_q8 = int(per_count * 32 + 0.5)
+        self.checks.configure(int(nominal_mv / per_count))
+        self._leg_ma = int(settings.get("leg.limit_a") * 1000)
+        self._total_w = settings.get("total.limit_w")
         self.dispatch.configure(
             self.priorities,
-            int(settings.get("leg.limit_a") * 1000),
-            settings.get("total.limit_w"),
+            self._leg_ma,
+            self._total_w,
             settings.get("shed.restore_s"),
             settings.get("shed.min_off_s"),
             settings.get("shed.margin_w"),
+            settings.get("shed.restarts"),
         )
+        self.conditions.configure()
+        self.switching.configure()
 
-    def restore(self, latched: dict):
-        """Take over what tripped before the reset: {name: (reason, trips, heat permille, …)}."""
+    def set_limits(self, tenths: int):
+        """Legs and total at so many tenths of their limits (control lane: it got hot)."""
+        dispatch = self.dispatch
+        for leg in dispatch.legs:
+            leg.limit = self._leg_ma * tenths // 10
+        dispatch.total.limit = self._total_w * tenths // 10
+
+    def restore(self, latched: dict, heat=None, ages=None, kept=None):  # on demand: boot
+        """Take over what was before the reset.
+
+        `latched`: {name: (reason, trips, heat permille, …)}; `heat`: {name: permille} of all
+        outlets; `ages`: {name: seconds since its last trips}; `kept`: words that the chip's reset
+        has left, see storage/retained.py: newer than the others, where they are good."""
+        kept = retained.unpack(kept) if kept else None
         for outlet in self.outlets:
-            if outlet.name in latched:
-                reason, trips, heat, _ = latched[outlet.name]
-                if reason == events.LOCKED:
-                    outlet.state = o.LOCKOUT
-                elif reason in _FAULTS:
-                    outlet.state = o.FAULT
-                else:
-                    outlet.state = o.TRIPPED
-                if reason == events.WELDED:  # the contactor must not feed it at the next start
-                    self.contactor_blocked = True
-                    self.dispatch.stuck_mask |= 1 << outlet.index
-                outlet.reason = reason
-                outlet.trips = trips
-                outlet.thermal.set_permille(min(max(heat, 0), 4000))
+            i = outlet.index
+            name = outlet.name
+            permille = (heat or {}).get(name, 0)
+            row = latched.get(name)
+            if row is not None:
+                permille = max(permille, row[2])
+            if kept is not None and i < retained.OUTLETS:
+                permille = kept[1][i]
+            for age in (ages or {}).get(name, ())[-_LOCKOUT_TRIPS:]:
+                self._note_trip(outlet, self.clock.now_s - age)
+            if row is None and kept is not None and i in kept[0]:
+                # flash has not heard of it
+                row = (kept[0][i], 1)
+                if row[0] not in _FAULTS:
+                    self._note_trip(outlet, self.clock.now_s)
+                self.latch_dirty = True
+            if row is not None:
+                self._latch(outlet, row[0], row[1])
+            outlet.thermal.set_permille(min(max(permille, 0), 4000))
+
+    def _latch(self, outlet, reason: int, trips: int):
+        if reason == events.LOCKED:
+            outlet.state = o.LOCKOUT
+        elif reason in _FAULTS:
+            outlet.state = o.FAULT
+        else:
+            outlet.state = o.TRIPPED
+        if reason == events.WELDED:  # the contactor must not feed it at the next start
+            self.contactor_blocked = True
+            self.dispatch.stuck_mask |= 1 << outlet.index
+        outlet.reason = reason
+        outlet.trips = trips
+
+    def _note_trip(self, outlet, at_s: int) -> bool:
+        """A trip at this uptime; True when it is the third within an hour."""
+        times = outlet.trip_s
+        times[0] = times[1]
+        times[1] = times[2]
+        times[2] = at_s
+        return at_s - times[0] < _LOCKOUT_S
 
     def latched(self) -> dict:
         """What must survive a reset, for storage."""
@@ -208,6 +283,33 @@ class Controller:
                 result[outlet.name] = (reason, outlet.trips, heat, self.clock.wall())
         return result
 
+    def heat(self) -> dict:
+        """{name: heat in permille} of the outlets that are warm, for storage."""
+        result = {}
+        for outlet in self.outlets:
+            permille = outlet.thermal.permille()
+            if permille >= 10:
+                result[outlet.name] = permille
+        return result
+
+    def trips_s(self) -> dict:
+        """{name: uptimes of the trips within the last hour}, for storage."""
+        result = {}
+        for outlet in self.outlets:
+            times = [t for t in outlet.trip_s if self.clock.now_s - t < _LOCKOUT_S]
+            if times:
+                result[outlet.name] = times
+        return result
+
+    def cool_off(self, seconds: int):
+        """It has become known that the device was off for so long: what is left of the restored
+        heat decays (outer lane)."""
+        for outlet in self.outlets:
+            outlet.thermal.cool_off(seconds, self.clock.now_s)
+            for i in range(_LOCKOUT_TRIPS):
+                if outlet.trip_s[i] <= 0:
+                    outlet.trip_s[i] -= seconds
+
     # -- the lane ------------------------------------------------------------------------------
 
     def step(self) -> int:
@@ -215,6 +317,8 @@ class Controller:
         fast = self.fast
         passed = self.clock.update()
         self.journal.tick(passed)
+        if self.conditions.wired:
+            self.conditions.turn()
         count = 0
         while True:
             at = fast.window()
@@ -240,10 +344,14 @@ class Controller:
                 fast.open_all()
                 for outlet in self.outlets:
                     if o.energised(outlet.state):
-                        self._move(
-                            outlet, o.E_FAULT, events.FAULT, events.SENSOR, 0, events.BY_CONTROL
-                        )
+                        self.checks.latch(outlet, _R_SAMPLER)
         fast.renew_lease()
+        if self.retain is not None:
+            self._keep_ms += passed
+            if self._keep_ms >= _KEEP_MS:
+                self._keep_ms = 0
+                retained.pack(self._kept, self.outlets)
+                self.retain(self._kept)
         if fast.lease_lost():
             self._lease_was_lost()
         merged = fast.windows_merged()
@@ -270,13 +378,13 @@ class Controller:
         trips = fast.fast_trips()
         if trips:
             self._fast_trips(trips)
-        self._supply()
+        self.conditions.window(n * meter.periods, self._idle)
         block = meter.block
+        if block[_B_FLAGS] or self.conditions.low or self.checks.active:
+            self.checks.window()  # may open outlets, and take a reading out of the block
         heat = self.bank.block
         amps_ma = self.amps_ma
         power_w = self.power_w
-        flags_any = block[_B_FLAGS]
-        starting = self.starting
         on_mask = 0
         i = 0
         for outlet in self.outlets:
@@ -284,37 +392,26 @@ class Controller:
             state = outlet.state
             if state == o.ON or state == o.CLOSING:
                 on_mask |= 1 << i
-                if state == o.CLOSING:
+                if outlet.closing_windows < _MADE_WINDOWS:
                     outlet.closing_windows += 1
-                    if outlet.closing_windows >= _CLOSING_WINDOWS:
+                    if outlet.closing_windows == _CLOSING_WINDOWS:
                         outlet.state = o.step(state, o.E_CLOSED) >> 4
+                    elif outlet.closing_windows == _MADE_WINDOWS:
+                        self.switching.made(outlet)
             elif not outlet.at_rest:
                 outlet.open_windows += 1
                 if outlet.open_windows >= _OPEN_WINDOWS:
                     outlet.open_windows = 0
                     outlet.at_rest = True
                     outlet.meter.learn_zero(True)
-            if flags_any or outlet.check.active:
-                flags = block[at + _M_FLAGS]
-                if not (outlet.at_rest or starting):
-                    flags &= _F_ALWAYS  # its current may flow
-                if flags or outlet.check.active:
-                    outlet.fault_now = fault = outlet.check.judge(flags)
-                    if fault:
-                        self._fault(outlet, fault)
-                        if fault == events.SENSOR:
-                            # Its reading is nonsense: it must not heat the curve nor load the
-                            # limits, which would shed outlets that are sound.
-                            block[at + _M_SQ] = 0
-                            block[at + _M_RMS] = 0
-                            block[at + _M_POWER] = 0
+                    self.switching.broke(outlet)
             sq = block[at + _M_SQ]
             heat[outlet.thermal.at + _T_LOAD] = sq if sq > 0 else 0
             amps_ma[i] = block[at + _M_RMS] * outlet.ma_q8 >> 8
             power_w[i] = block[at + _M_POWER]
             i += 1
         dispatch = self.dispatch
-        dispatch.set_loads(n, amps_ma, power_w, heat)
+        dispatch.set_loads(n, amps_ma, power_w, heat, meter.periods)
         hot = self.bank.step(n, meter.periods)
         if hot & on_mask:
             for outlet in self.outlets:
@@ -331,6 +428,7 @@ class Controller:
                     self.starting = 1
                 else:
                     fast.contactor(not self.contactor_blocked)
+        self._idle = not on_mask
         shed = dispatch.decide(n, hot, amps_ma, power_w, on_mask)
         if shed:
             self._shed(shed & on_mask)
@@ -345,7 +443,12 @@ class Controller:
         for outlet in self.outlets:
             if trips >> outlet.index & 1:
                 peak = self.fast.is_peak_trip(outlet.index)
+                ground = self.fast.is_ground_trip(outlet.index)
                 self.fast.acknowledge_trip(outlet.index)
+                if ground:
+                    if o.energised(outlet.state) or outlet.state == o.SHED:
+                        self._trip(outlet, events.GROUND_FAULT, 0, events.BY_FAST)
+                    continue
                 m = outlet.meter
                 if peak:  # in this window, or in those that came after it
                     amps = self.fast.excursion(m.index)
@@ -356,43 +459,6 @@ class Controller:
                 reason = events.PEAK if peak else events.SHORT_TIME
                 self._trip(outlet, reason, amps, events.BY_FAST)
 
-    def _supply(self):
-        """No-volt release: a machine must not start by itself when the supply returns."""
-        lost = False
-        block = self.meter.block
-        i = 0
-        for m in self.meter.volts:
-            if block[m.at + _M_RMS] < self._supply_q3:
-                if self._low_volts[i] < _SUPPLY_WINDOWS:
-                    self._low_volts[i] += 1
-            else:
-                self._low_volts[i] = 0
-            if self._low_volts[i] >= _SUPPLY_WINDOWS:
-                lost = True
-            i += 1
-        if lost:
-            for outlet in self.outlets:
-                if o.energised(outlet.state) and not self._has_supply(outlet):
-                    self._move(
-                        outlet, o.E_FAULT, events.FAULT, events.SUPPLY, 0, events.BY_CONTROL
-                    )
-        if lost != self._supply_lost and not self.starting:
-            self._supply_lost = lost
-            kind = events.FAULT if lost else events.CLEARED
-            millivolts = self.meter.volts[0].word(_M_RMS) * self._mv_q8 >> 8
-            self.journal.add(kind, -1, events.SUPPLY, millivolts, events.BY_CONTROL)
-
-    def _has_supply(self, outlet) -> bool:
-        low = self._low_volts
-        if len(low) == 1:
-            return low[0] < _SUPPLY_WINDOWS
-        volts = outlet.outlet.volts
-        if volts == 0:
-            return low[0] < _SUPPLY_WINDOWS
-        if volts == 1:
-            return low[1] < _SUPPLY_WINDOWS
-        return low[0] < _SUPPLY_WINDOWS and low[1] < _SUPPLY_WINDOWS
-
     def _move(self, outlet, event: int, kind: int, reason: int, value: int, source: int) -> bool:
         """Send an event to the outlet's state machine: relay first, then the record."""
         result = o.step(outlet.state, event)
@@ -400,15 +466,24 @@ class Controller:
         if action == o.REFUSE:
             return False
         if action == o.OPEN:
-            self.fast.open(outlet.index)
+            if event == o.E_OFF:
+                self.switching.open(outlet)
+            else:
+                self.fast.open(outlet.index)
+            outlet.thermal.energise(False)
         elif action == o.CLOSE:
-            if not self.fast.close(outlet.index):
+            if not self.switching.close(outlet):
                 return False
+            outlet.thermal.energise(True)
             outlet.closing_windows = 0
             outlet.open_windows = 0
             outlet.at_rest = False
             outlet.meter.learn_zero(False)  # at once: the window that is open may carry current
             self.dispatch.note_closed(outlet.index)
+        was_on = o.energised(outlet.state)
+        if was_on and action == o.OPEN:
+            much = self.switching.opened(outlet, reason, value)
+            outlet.open_windows = 0 if much else _OPEN_WINDOWS - _QUIET_WINDOWS
         outlet.state = result >> 4
         outlet.reason = reason
         if outlet.state == o.SHED:
@@ -417,29 +492,25 @@ class Controller:
             self.dispatch.note_gone(outlet.index)
         self.journal.add(kind, outlet.index, reason, value, source)
         self.latch_dirty = True
+        self._keep_ms = _KEEP_MS  # at the end of this turn
+        if (
+            event == o.E_TRIP
+            or event == o.E_WELD
+            or (event == o.E_FAULT and was_on and reason in _WAVE_FAULTS and not self._is_silent)
+        ):
+            self.fast.freeze_wave(outlet.index, self.journal.last_seq, was_on)
         return True
 
     def _trip(self, outlet, reason: int, value: int, source: int):
         if self._move(outlet, o.E_TRIP, events.TRIPPED, reason, value, source):
             outlet.trips += 1
-            self.fast.freeze_wave()
-            if self._wave_outlet < 0:
-                self._wave_outlet = outlet.index
-                self._wave_seq = self.journal.last_seq
-            times = outlet.trip_s
-            times[0] = times[1]
-            times[1] = times[2]
-            now = self.clock.now_s
-            times[2] = now
-            if now - times[0] < _LOCKOUT_S:
+            if self._note_trip(outlet, self.clock.now_s):
                 self._move(outlet, o.E_LOCK, events.LOCKOUT, events.LOCKED, outlet.trips, source)
+        elif source == events.BY_FAST:  # current although it is not on: the kernel has recorded it
+            self.fast.freeze_wave(outlet.index, 0, False)
 
-    def _fault(self, outlet, fault: int):
-        """A window has shown `fault` (again): open, and latch it once."""
-        if fault != events.WELDED:
-            if outlet.state != o.FAULT:
-                self._move(outlet, o.E_FAULT, events.FAULT, fault, 0, events.BY_CONTROL)
-            return
+    def _welded(self, outlet):
+        """Current flows although the relay is open: open the contactor, and latch it once."""
         # Its own relay cannot cut it any more: the contactor upstream can.
         blocked = self.contactor_blocked
         self.contactor_blocked = True
@@ -447,7 +518,7 @@ class Controller:
         if outlet.state != o.FAULT or outlet.reason != events.WELDED:
             self.dispatch.stuck_mask |= 1 << outlet.index
             amps = outlet.meter.word(_M_RMS) * outlet.ma_q8 >> 8
-            self._move(outlet, o.E_WELD, events.FAULT, fault, amps, events.BY_CONTROL)
+            self._move(outlet, o.E_WELD, events.FAULT, events.WELDED, amps, events.BY_CONTROL)
             if blocked:
                 return
             for other in self.outlets:
@@ -471,26 +542,34 @@ class Controller:
                     for leg in outlet.outlet.legs:
                         if dispatch.legs[leg].load > value:
                             value = dispatch.legs[leg].load
-                if self.amps_ma[i] > outlet.limit_ma * _OWN_FAULT_X:
+                if dispatch.own_mask >> i & 1:
                     # It overloads itself: a shed outlet comes back by itself, a fault must not.
                     self._trip(outlet, reason, value, events.BY_CONTROL)
                 else:
                     self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)
 
     def _restore_shed(self, outlet):
-        if outlet.thermal.is_hot() or not self._has_supply(outlet) or self.contactor_blocked:
+        dispatch = self.dispatch
+        dispatch.note_refused(outlet.index)  # unless it comes back
+        around = self.conditions
+        if outlet.thermal.is_hot() or self.contactor_blocked:
             return
-        load = self.dispatch.total.load
+        if around.blocks(outlet.index) or around.rests(outlet.index):
+            return
+        if outlet.fault_now:
+            return
+        load = dispatch.total.load
         if self._move(
             outlet, o.E_RESTORE, events.RESTORED, outlet.reason, load, events.BY_CONTROL
         ):
-            self.dispatch.note_restored(outlet.index)
+            dispatch.note_restored(outlet.index)
 
     # -- commands ------------------------------------------------------------------------------
 
     def command(self, verb: str, index: int, source: int, force: bool = False) -> str:
         """Do `on`, `off` or `reset` to an outlet; "" when done, else why not, in a sentence."""
         outlet = self.outlets[index]
+        self.pending &= ~(1 << index)
         if verb == "off":
             if o.energised(outlet.state) or outlet.state == o.SHED:
                 self._move(outlet, o.E_OFF, events.OFF, events.COMMAND, 0, source)
@@ -509,6 +588,8 @@ class Controller:
         if verb == "on":
             if o.energised(outlet.state):
                 return ""
+            if outlet.state == o.SHED:
+                self._move(outlet, o.E_OFF, events.OFF, events.COMMAND, 0, source)
             if not self._move(outlet, o.E_ON, events.ON, events.COMMAND, 0, source):
                 return "%s: the fast lane holds its relay open" % outlet.name
             return ""
@@ -522,9 +603,48 @@ class Controller:
             for i in range(_LOCKOUT_TRIPS):  # its owner looked into it: the count starts anew
                 outlet.trip_s[i] = -_LOCKOUT_S
         if was == events.WELDED:
+            self.switching.relays.replaced(outlet.index)
             self.dispatch.stuck_mask &= ~(1 << outlet.index)
             self._unblock()
         return ""
+
+    def later(self, index: int, source: int, force: bool = False) -> str:
+        """Switch an outlet on when its turn comes, one inrush at a time; "" or why not. What has
+        no room by then is refused, which goes on record."""
+        outlet = self.outlets[index]
+        reason, text = self._may_close(outlet, force)
+        if reason:
+            self.journal.add(events.REFUSED, index, reason, 0, source)
+        elif not o.energised(outlet.state):
+            self.pending |= 1 << index
+            self._pending_by = source
+            self._pending_force = force
+        return text
+
+    def close_next(self):
+        """Outer lane, each half second: the most important of those that wait for their turn."""
+        if self.pending:
+            for i in self.dispatch.order:
+                if self.pending >> i & 1:
+                    self.command("on", i, self._pending_by, self._pending_force)
+                    return
+
+    def warning(self, name: str) -> str:
+        """What to tell somebody who has just changed the setting `name`, or ""."""
+        return self._words("warning", name) if name.find("limit_") > 0 else ""
+
+    def _words(self, what: str, *about) -> str:
+        """A sentence from the module `admission`, which is in memory no longer than that."""
+        import sys
+
+        import firmware
+        from firmware import admission
+
+        text = getattr(admission, what)(self, *about)
+        sys.modules.pop("firmware.admission", None)
+        if hasattr(firmware, "admission"):
+            delattr(firmware, "admission")
+        return text
 
     def _unblock(self):
         """The welded relay was repaired (reset --force): close the contactor again, unless
@@ -536,7 +656,7 @@ class Controller:
         if not self.starting and not self._is_silent:
             self.fast.contactor(True)
 
-    def _may_close(self, outlet, force: bool) -> tuple:
+    def _may_close(self, outlet, force: bool) -> tuple:  # on demand
         """(0, "") or (reason code, sentence that goes on from "<outlet>: ")."""
         name = outlet.name
         state = outlet.state
@@ -558,130 +678,46 @@ class Controller:
             )
         if state == o.FAULT:
             return outlet.reason or events.LATCHED, "fault (%s): reset %s first" % (
-                why(outlet.reason),
+                why(outlet.reason, self.checks.text(outlet)),
                 name,
             )
         if state == o.SHED and not force:
-            return events.MIN_OFF, (
-                "shed, comes back by itself when there is room (--force tries now)"
-            )
+            return events.MIN_OFF, self._words("waits", outlet.index)
         if outlet.fault_now:
-            return outlet.fault_now, "fault (%s)" % why(outlet.fault_now)
+            return outlet.fault_now, "fault (%s)" % self._fault_text(outlet)
         if self.contactor_blocked:
             return events.CONTACTOR, "the main contactor is open because a relay is welded"
-        if not self._has_supply(outlet):
-            return events.SUPPLY, "there is no supply voltage"
+        reason = self.conditions.blocks(outlet.index)
+        if reason:
+            return reason, "not now: " + why(reason)
         if outlet.thermal.is_hot():
             return events.HOT, self._hot_text(outlet)
-        full = 0 if force else self.dispatch.fits(outlet.index, 0, 0)
-        if full:
-            return events.ADMISSION, (
-                "drew %.1f A when last on, and the %s has no room for that (--force tries)"
-                % (self.dispatch.demand_ma[outlet.index] / 1000, ("leg", "total")[full - 1])
-            )
-        if state == o.SHED:
-            self._move(outlet, o.E_OFF, events.OFF, events.COMMAND, 0, events.BY_CONTROL)
+        full = self.dispatch.refuses(outlet.index, force)
+        if full is not None:
+            return events.ADMISSION, self._words("full", outlet.index, full, force)
         return 0, ""
 
-    def _may_reset(self, outlet, force: bool) -> tuple:
+    def _may_reset(self, outlet, force: bool) -> tuple:  # on demand
         name = outlet.name
         state = outlet.state
         if state == o.LOCKOUT and not force:
             return events.LOCKED, "locked out: find the cause, then reset %s --force" % name
         if state in (o.TRIPPED, o.LOCKOUT, o.FAULT) and outlet.fault_now:
-            return outlet.fault_now, "the cause is still there (%s)" % why(outlet.fault_now)
+            return outlet.fault_now, "the cause is still there (%s)" % self._fault_text(outlet)
+        reason = self.conditions.blocks(outlet.index)
+        if reason and outlet.reason in conditions.WHY:
+            return reason, "the cause is still there (%s)" % why(reason)
         if state == o.FAULT:
             if outlet.reason == events.WELDED and not force:
                 return events.WELDED, "have the relay replaced, then reset %s --force" % name
-            if outlet.reason == events.SUPPLY and not self._has_supply(outlet):
-                return events.SUPPLY, "there is still no supply voltage"
         if state in (o.TRIPPED, o.LOCKOUT) and outlet.thermal.is_hot():
             return events.HOT, self._hot_text(outlet)
         return 0, ""
+
+    def _fault_text(self, outlet) -> str:
+        return why(outlet.fault_now, self.checks.text(outlet))
 
     def _hot_text(self, outlet) -> str:
         return "still at %d %% of its trip heat, it has to cool below 90 %%" % (
             outlet.thermal.permille() // 10
         )
-
-    # -- calibration and waveforms (outer lane) ------------------------------------------------
-
-    def calibration(self) -> dict:
-        """Per channel: gain against the board's nominal, learnt zero and noise in counts."""
-        result = {}
-        for m in self.meter.channels:
-            zero = self.fast.zero(m.index) + m.word(_M_RESIDUE) / 256
-            result[m.channel.name] = {
-                "gain": round(self.meter.gains[m.index], 4),
-                "zero_counts": round(zero, 2),
-                "noise_counts": round((m.word(_M_NOISE) / 256) ** 0.5, 2),
-            }
-        return result
-
-    def calibrate(self, channel: int, what: str, value: float) -> str:
-        """`gain`: `value` is what a reference meter shows now, A or V. "" or why not."""
-        m = self.meter.channels[channel]
-        if what == "zero":
-            return "the zero is learnt by itself whenever the outlet is off"
-        if m.channel.kind == "aux":
-            return "only currents and voltages have a gain"
-        unit, least = ("A", 1.0) if m.channel.kind == "current" else ("V", 50.0)
-        reading = m.rms() / 1000
-        if reading < least:
-            return "the load is off or too small: at least %g %s must flow" % (least, unit)
-        gain = self.meter.gains[channel] * value / reading
-        if not 0.8 <= gain <= 1.2:
-            return "%g %s against a reading of %.2f %s is a gain of %.3f (allowed: 0.8 to 1.2)" % (
-                value,
-                unit,
-                reading,
-                unit,
-                gain,
-            )
-        self.meter.set_gain(channel, gain)
-        self._rescale()
-        self.journal.add(
-            events.SETTING, -1, events.CALIBRATION, int(gain * 1000), events.BY_CONTROL
-        )
-        self.calibration_dirty = True
-        return ""
-
-    def set_gains(self, gains):
-        """Put back stored gains, by channel index."""
-        for index, gain in enumerate(gains):
-            self.meter.set_gain(index, gain)
-        self._rescale()
-
-    def _rescale(self):
-        for outlet in self.outlets:
-            outlet.ma_q8 = int(outlet.meter.unit_per_count * 32 + 0.5)
-        self.configure()
-
-    def capture(self, index: int) -> dict:
-        """The outlet's channels over 300 ms: codes as hexadecimal, oldest first, four digits each.
-
-        There is one recording of all channels. A trip freezes it 60 ms later, and `trip` and
-        `event` then say whose trip it was; reading it sets it free for the next one.
-        """
-        outlet = self.outlets[index].outlet
-        m = self.meter.channels[outlet.channel]
-        v = self.meter.volts[min(outlet.volts, 1) if len(self.meter.volts) > 1 else 0]
-        frozen = self.fast.wave_frozen()
-        result = {
-            "outlet": outlet.name,
-            "frozen": frozen,
-            "trip": self.outlets[self._wave_outlet].name if self._wave_outlet >= 0 else None,
-            "event": self._wave_seq,
-            "scan_period_us": self.fast.period_us,
-            "zero": self.fast.zero(m.index),
-            "amps_per_count": m.unit_per_count / 1000,
-            "volts_zero": self.fast.zero(v.index),
-            "volts_per_count": v.unit_per_count / 1000,
-            "current": self.fast.wave_hex(m.index),
-            "voltage": self.fast.wave_hex(v.index),
-        }
-        if frozen:
-            self.fast.run_wave()
-            self._wave_outlet = -1
-            self._wave_seq = 0
-        return result

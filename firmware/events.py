@@ -26,6 +26,7 @@ LINK = const(12)
 LEASE = const(13)
 STALL = const(14)
 STORAGE = const(15)
+WARNING = const(16)  # nothing opened yet
 
 KINDS = (
     "boot",
@@ -44,6 +45,7 @@ KINDS = (
     "lease",
     "stall",
     "storage",
+    "warning",
 )
 
 # -- reasons: why --------------------------------------------------------------------------
@@ -88,6 +90,11 @@ RESTORING = const(37)  # the state before the reboot, by `after_boot`
 SELFTEST = const(38)
 EXTERNAL_RESET = const(39)  # reset pin or debugger
 CLOCK = const(40)  # scan clock and mains frequency disagree
+UNDERVOLTAGE = const(41)
+OVERVOLTAGE = const(42)
+CONTINUOUS = const(43)  # near its limit for hours
+THERMISTOR = const(44)  # temperature sensor broken
+WORN = const(45)  # a relay has closed more often than it is rated for
 
 REASONS = (
     "none",
@@ -131,6 +138,11 @@ REASONS = (
     "selftest",
     "external_reset",
     "clock",
+    "undervoltage",
+    "overvoltage",
+    "continuous",
+    "thermistor",
+    "worn",
 )
 
 # -- sources: who ---------------------------------------------------------------------------
@@ -188,6 +200,10 @@ _BY_REASON = {
     LOCKED: _NUMBER,
     MIN_OFF: _DURATION,
     CLOCK: _FREQUENCY,
+    UNDERVOLTAGE: _VOLTAGE,
+    OVERVOLTAGE: _VOLTAGE,
+    CONTINUOUS: _CURRENT,
+    WORN: _NUMBER,
 }
 _BY_KIND = {
     BOOT: _NUMBER,  # boot number

@@ -7,7 +7,8 @@ from micropython import const
 
 from firmware import events
 from firmware.protection import outlet as o
-from firmware.sensing import ntc
+from firmware.protection.dispatch import WAITS
+from firmware.sensing import ntc, plausibility
 
 _M_LOW = const(6)  # reduce.M_LOW, reduce.M_HIGH
 _M_HIGH = const(7)
@@ -19,7 +20,7 @@ def _r(value: float, digits: int):
 
 
 def outlet(app, index: int) -> dict:
-    """One outlet: readings over the last ten cycles, state, limits."""
+    """One outlet: readings as meter.rms() has them, state, limits."""
     controller = app.controller
     meter = controller.meter
     oc = controller.outlets[index]
@@ -34,7 +35,7 @@ def outlet(app, index: int) -> dict:
     factor = watts / apparent if apparent > 1 else 0.0
     if not energised:
         volts = 0.0
-    return {
+    row = {
         "state": o.STATES[oc.state],
         "reason": events.name(events.REASONS, oc.reason),
         "on": energised,
@@ -50,7 +51,19 @@ def outlet(app, index: int) -> dict:
         "heat_percent": _r(oc.thermal.permille() / 10, 1),
         "priority": controller.priorities[index],
         "trips": oc.trips,
+        "operations": controller.switching.operations(index),
     }
+    check = controller.checks.text(oc)
+    if check:
+        row["check"] = check
+    if oc.state == o.SHED:
+        row["waits"] = WAITS[controller.dispatch.waits(index)]
+    return row
+
+
+def relays(app, outlets: dict):
+    """Add to each outlet of state() what its relay has gone through."""
+    app.controller.switching.setup("report", outlets)
 
 
 def supply(app) -> dict:
@@ -111,6 +124,8 @@ def state(app) -> dict:
         "total": {"power_w": _r(watts, 1), "limit_w": dispatch.total.limit},
         "legs": legs,
         "temperature_c": temperature(app),
+        "limits_percent": controller.conditions.tenths * 10,
+        "disabled": app.settings.disabled(),
         "outlets": outlets,
         "link": link(app),
         "last_event": app.journal.last_seq,
@@ -140,6 +155,8 @@ def event(app, record) -> dict:
     if meaning is not None:
         field, divisor, _, decimals = meaning
         result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
+        if field == "code" and value:
+            result["check"] = plausibility.words(app.board, value)
     if kind == events.SETTING and reason == events.COMMAND:
         result["setting"] = app.settings.name_at(value)
     if when:

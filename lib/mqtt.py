@@ -50,7 +50,7 @@ def _writable(sock):
     yield asyncio.core._io_queue.queue_write(sock)  # type: ignore[attr-defined]
 
 
-def tls_context(ca, cert=None, key=None, verify=True):
+def tls_context(ca, cert=None, key=None, verify=True):  # on demand: tls
     """TLS client context. `ca`, `cert` and `key` are the contents of PEM or DER files, as bytes.
 
     The broker's certificate and host name are checked unless `verify` is False; that needs a
@@ -71,7 +71,7 @@ def tls_context(ca, cert=None, key=None, verify=True):
     return context
 
 
-def _load(loader, *blobs):
+def _load(loader, *blobs):  # on demand: tls
     try:
         loader(*blobs)
     except ValueError:
@@ -79,7 +79,7 @@ def _load(loader, *blobs):
         loader(*[_der(blob) for blob in blobs])
 
 
-def _der(blob):
+def _der(blob):  # on demand: tls
     from binascii import a2b_base64
 
     if b"-----BEGIN" not in blob:
@@ -345,7 +345,7 @@ class Client:
       that is received (without its fixed header).
     """
 
-    def __init__(
+    def __init__(  # on demand
         self,
         host,
         port,
@@ -439,7 +439,7 @@ class Client:
             self._want = True
             self._task = asyncio.create_task(self._run())
 
-    async def stop(self, drain_ms=500):
+    async def stop(self, drain_ms=500):  # on demand
         """Wait up to `drain_ms` for what is queued, say DISCONNECT (so no last will), end all."""
         start = ticks_ms()
         while self.connected and self.pending and ticks_diff(ticks_ms(), start) < drain_ms:
@@ -475,7 +475,7 @@ class Client:
         self._kick.set()
         return pid or True
 
-    async def publish_parts(self, topic, make_parts, retain=False):
+    async def publish_parts(self, topic, make_parts, retain=False):  # on demand
         """Publish a message too long for the rings, QoS 0. `make_parts()` gives an iterator of str
         or bytes; it is called twice, to measure and to send, and must give the same both times.
 
@@ -502,7 +502,7 @@ class Client:
         """Messages queued or not yet acknowledged."""
         return self.telemetry.count + self.events.count + bool(self._job) + bool(self._busy)
 
-    def stats(self):
+    def stats(self):  # on demand
         """Counters since the start, for diagnostics."""
         return {
             "connected": self.connected,
@@ -610,7 +610,7 @@ class Client:
             except OSError:
                 pass
 
-    async def _link(self):
+    async def _link(self):  # on demand
         if self._addr is None:
             if self._may_block and not self._host_is_numeric() and not self._may_block():
                 raise MqttError("address of %s not known yet, DNS would block now" % self.host)
@@ -898,7 +898,7 @@ class Client:
             self._kick.set()
 
 
-def _hello(client_id, user, password, keepalive_s, clean, will):
+def _hello(client_id, user, password, keepalive_s, clean, will):  # on demand
     """The CONNECT packet."""
     flags = 2 if clean else 0
     rest = _field(client_id)

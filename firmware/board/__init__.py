@@ -13,7 +13,8 @@ class Channel:
     """One analogue input.
 
     `full_scale` is the instantaneous value at 2048 counts from mid-scale:
-    mA (kind current), mV (kind voltage), mV at the pin (kind aux).
+    mA (kind current), mV (kind voltage), mV at the pin (kind aux). `twice`: converted two times
+    each scan, for less noise (RP2040).
     """
 
     def __init__(self, index: int, row: dict):
@@ -23,6 +24,7 @@ class Channel:
         self.adc = row["adc"]
         self.mux = row.get("mux")
         self.full_scale = row["full_scale"]
+        self.twice = row.get("twice", False)
 
 
 class Outlet:
@@ -30,6 +32,7 @@ class Outlet:
 
     `volts`: 0 = L1 to neutral, 1 = L2 to neutral, 2 = L1 to L2. `legs`: indexes of the legs it
     loads. `priority`: 1 is kept longest, 9 is shed first. `channel`: index of its current channel.
+    `breaking_ma`: what its relay can break, RMS (default: 5 times the rating).
     """
 
     def __init__(self, index: int, row: dict, channel: int):
@@ -41,19 +44,32 @@ class Outlet:
         self.volts = row["volts"]
         self.priority = row["priority"]
         self.channel = channel
+        self.breaking_ma = row.get("breaking_ma", self.rating_ma * 5)
 
 
 class Board:
-    """A validated board table."""
+    """A validated board table.
 
-    def __init__(self, table: dict):
+    `skew_us`: per channel, how long after the first one it is converted. `adc_errata`: "e11" for a
+    converter with the flaw RP2040-E11, else None. `adc_mid_uv`, `adc_span_uv`: what makes code
+    2048, and how much more makes 4096, where the converter is read in uV; else None.
+    """
+
+    def __init__(self, table: dict):  # on demand: boot
         self.name = table["name"]
         self.chip = table["chip"]
         self.hal = table["hal"]
         self.scan_period_us = table["scan_period_us"]
         self.adc_bits = 12
+        self.adc_errata = table.get("adc_errata")
+        self.adc_mid_uv = table.get("adc_mid_uv")
+        self.adc_span_uv = table.get("adc_span_uv")
         self.mux_address = tuple(table["mux_address"])
         self.channels = tuple(Channel(i, row) for i, row in enumerate(table["channels"]))
+        skew = table["skew_us"]  # of all channels, or from each to the next
+        if isinstance(skew, int):
+            skew = [skew * c.index for c in self.channels]
+        self.skew_us = tuple(skew)
         self.legs = tuple(table["legs"])
         self.leg_limit_ma = table["leg_limit_ma"]
         self.total_w = table["total_w"]
@@ -111,8 +127,9 @@ def load(name: str) -> Board:
     from firmware.board.validate import check
 
     check(table)
-    sys.modules.pop("firmware.board.validate", None)
-    globals().pop("validate", None)  # a package keeps its modules as attributes
+    for module in ("validate",) + _BOARDS:  # the Board holds all that is wanted from now on
+        sys.modules.pop("firmware.board." + module, None)
+        globals().pop(module, None)  # a package keeps its modules as attributes
     return Board(table)
 
 
@@ -149,6 +166,10 @@ def detect() -> str:
     )
 
 
+# Kept from the first call on: when the memory is what is broken, no table can be loaded.
+_relay_pins: dict = {}
+
+
 def relay_pins() -> list:
     """GPIOs of all relays and the contactor of this machine's board, unvalidated: for boot.py,
     which must be quick, and for whoever has to open everything when the rest is broken."""
@@ -156,8 +177,10 @@ def relay_pins() -> list:
     if name not in _BOARDS:
         known = " ".join(_BOARDS)
         raise BoardError("board.txt: unknown board '%s' (there are: %s)" % (name, known))
-    table = _table(name)
-    pins = [row["relay"] for row in table["outlets"]]
-    if table.get("contactor") is not None:
-        pins.append(table["contactor"])
-    return pins
+    if name not in _relay_pins:
+        table = _table(name)
+        pins = [row["relay"] for row in table["outlets"]]
+        if table.get("contactor") is not None:
+            pins.append(table["contactor"])
+        _relay_pins[name] = pins
+    return _relay_pins[name]

@@ -13,6 +13,7 @@ def _channels():
             row = dict(row)
             row["adc"] = _ADC[row["name"]]
             row["mux"] = None
+            row["twice"] = False
             yield row
 
 
@@ -28,9 +29,14 @@ BOARD["name"] = "esp32"
 BOARD["chip"] = "esp32"
 BOARD["hal"] = "portable"
 BOARD["scan_period_us"] = 833
+BOARD["skew_us"] = 50  # what a read takes; what is off by that, the calibrated phase takes out
+BOARD["adc_errata"] = None
+# Straight from 150 to 2450 mV: signals rest in the middle of that.
+BOARD["adc_mid_uv"] = 1_300_000
+BOARD["adc_span_uv"] = 1_150_000
 BOARD["mux_address"] = ()
 BOARD["channels"] = tuple(_channels())
 BOARD["outlets"] = tuple(_outlets())
 BOARD["contactor"] = 25
-BOARD["inputs"] = {"gfci": 26, "grid": 27}
+BOARD["inputs"] = {"gfci": 26, "grid": 27, "contactor_feedback": 13}
 BOARD["heap_bytes"] = 100_000

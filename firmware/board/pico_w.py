@@ -6,6 +6,8 @@ BOARD = {
     "chip": "rp2040",
     "hal": "rp2",
     "scan_period_us": 416,  # 2.4 kHz: 40 scans a cycle at 60 Hz, 48 at 50 Hz
+    "skew_us": (0, 8, 12, 16, 20, 23, 28, 33),  # measured on the emulated chip
+    "adc_errata": "e11",
     "mux_address": (18, 19, 20),
     "channels": (
         {"name": "v_l1", "kind": "voltage", "adc": 26, "mux": 0, "full_scale": 250_000},
@@ -14,7 +16,14 @@ BOARD = {
         {"name": "cabin2", "kind": "current", "adc": 26, "mux": 3, "full_scale": 250_000},
         {"name": "bed1", "kind": "current", "adc": 26, "mux": 4, "full_scale": 250_000},
         {"name": "bed2", "kind": "current", "adc": 26, "mux": 5, "full_scale": 250_000},
-        {"name": "bed240", "kind": "current", "adc": 26, "mux": 6, "full_scale": 500_000},
+        {
+            "name": "bed240",
+            "kind": "current",
+            "adc": 26,
+            "mux": 6,
+            "full_scale": 500_000,
+            "twice": True,  # its counts are twice as coarse
+        },
         {"name": "temperature", "kind": "aux", "adc": 26, "mux": 7, "full_scale": 1_650},
     ),
     "legs": ("l1", "l2"),
@@ -49,6 +58,6 @@ BOARD = {
         },
     ),
     "contactor": 7,
-    "inputs": {"gfci": 8, "grid": 9},
+    "inputs": {"gfci": 8, "grid": 9, "contactor_feedback": 10},
     "heap_bytes": 190_000,
 }

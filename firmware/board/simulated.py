@@ -6,3 +6,5 @@ from firmware.board import pico_w
 BOARD = dict(pico_w.BOARD)
 BOARD["name"] = "simulated"
 BOARD["hal"] = "portable"
+BOARD["skew_us"] = 5
+BOARD["adc_errata"] = None

@@ -19,7 +19,7 @@ _MAX_PIN = {"rp2040": 29, "esp32": 39}
 
 _KINDS = ("voltage", "current", "aux")
 _WIRING = ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets", "legs")
-_KEYS = _WIRING + ("leg_limit_ma", "total_w")
+_KEYS = _WIRING + ("leg_limit_ma", "total_w", "skew_us")
 _CHANNEL_KEYS = ("name", "kind", "adc", "full_scale")
 _OUTLET_KEYS = ("name", "relay", "rating_ma", "legs", "volts", "priority")
 # The kernel's window holds 64 scans at most, and a cycle of 50 Hz, 12 % slow, has to fit.
@@ -62,6 +62,7 @@ def check(table: dict):
     for bit, pin in enumerate(table["mux_address"]):
         take(pin, "multiplexer address bit %d" % bit)
     _check_channels(table, where, chip, take)
+    _check_converter(table, where)
     for name, pin in table.get("inputs", {}).items():
         take(pin, "input " + name)
     if table.get("contactor") is not None:
@@ -110,6 +111,26 @@ def _check_channels(table, where, chip, take):
             analogue.add((row["adc"], mux))
         if row["full_scale"] <= 0:
             raise BoardError(where + "channel %s: full_scale must be positive" % name)
+
+
+def _check_converter(table, where):
+    skew = table["skew_us"]
+    if not isinstance(skew, int):
+        if len(skew) != len(table["channels"]) or list(skew) != sorted(skew) or skew[0] != 0:
+            raise BoardError(where + "skew_us: a time for each channel, in order, from 0")
+        skew = skew[-1] / (len(skew) - 1)
+    if not 0 <= skew * len(table["channels"]) <= table["scan_period_us"]:
+        raise BoardError(where + "skew_us: all channels must fit into a scan")
+    if table.get("adc_errata") not in (None, "e11"):
+        raise BoardError(where + "adc_errata is 'e11' or None")
+    mid = table.get("adc_mid_uv")
+    span = table.get("adc_span_uv")
+    if (mid is None) != (span is None):
+        raise BoardError(where + "adc_mid_uv and adc_span_uv: both or none")
+    if mid is not None and not 700_000 <= span <= mid <= 3_300_000 - span:
+        raise BoardError(
+            where + "adc_span_uv is from 700000 up, and adc_mid_uv that far from 0 and 3300000"
+        )
 
 
 def _check_outlets(table, where, chip, take):

@@ -35,7 +35,7 @@ class Network:
         address = self._wlan.ifconfig()[0] if up else ""
         return {"state": state, "ssid": self._settings.get("wifi.ssid"), "address": address}
 
-    def scan(self) -> list:
+    def scan(self) -> list:  # on demand
         """Names and strengths (dBm) of the networks in reach. Stops Python for about 2 s."""
         self._wlan.active(True)
         found = []

@@ -15,8 +15,7 @@ from firmware.sensing import kernel_viper
 # RP2040 data sheet: 4.9.6 (ADC) and 2.3.1.7 (SIO)
 _ADC_CS = const(0x4004C000)
 _ADC_RESULT = const(0x4004C004)
-_GPIO_OUT_SET = const(0xD0000014)
-_GPIO_OUT_CLR = const(0xD0000018)
+_GPIO_IN = const(0xD0000004)  # GPIO_OUT_SET and GPIO_OUT_CLR are the fourth and fifth after it
 _CS_EN = const(0x001)
 _CS_START_ONCE = const(0x004)
 _CS_AINSEL_SHIFT = const(12)
@@ -27,7 +26,9 @@ class Sampler(FastLane):
     """FastLane with a hard timer. Nothing else may use the converter while it runs
     (ADC.read_u16() re-selects the channel)."""
 
-    def __init__(self, board):
+    reads_pins = True
+
+    def __init__(self, board):  # on demand
         FastLane.__init__(self, board)
         adc = board.channels[0].adc
         for channel in board.channels:
@@ -35,11 +36,11 @@ class Sampler(FastLane):
                 raise ValueError("RP2040 sampler: all channels must share one multiplexed ADC pin")
         machine.ADC(machine.Pin(adc))  # powers the converter, takes the pad's digital side off
         mux_all = 0
-        for pin in board.mux_address:
-            machine.Pin(pin, machine.Pin.OUT, value=0)
+        for bit, pin in enumerate(board.mux_address):
+            machine.Pin(pin, machine.Pin.OUT, value=board.channels[0].mux >> bit & 1)
             mux_all |= 1 << pin
         start = _CS_EN | _CS_START_ONCE | (adc - _FIRST_ADC_GPIO) << _CS_AINSEL_SHIFT
-        regs = [_ADC_CS, _ADC_RESULT, _GPIO_OUT_SET, _GPIO_OUT_CLR, start, 0, mux_all]
+        regs = [_ADC_CS, _ADC_RESULT, _GPIO_IN, start, 0, mux_all]
         self._regs = array("I", regs)
         kernel_viper.attach(self.st, self.ring, self.wave, self._regs)
         self._timer = None

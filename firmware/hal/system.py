@@ -6,6 +6,7 @@ import sys
 
 import machine
 import micropython
+from micropython import const
 
 _stdin = select.poll()
 _stdin.register(sys.stdin, select.POLLIN)
@@ -47,6 +48,35 @@ def was_watchdog_reset() -> bool:
     if sys.platform == "rp2":
         return machine.mem32[_WATCHDOG_REASON] & 1 == 1
     return machine.reset_cause() == machine.WDT_RESET
+
+
+# SCRATCH0 to 3: free for the program (4 to 7 are the boot ROM's); cleared by power-on only.
+_SCRATCH0 = const(0x4005800C)
+_SCRATCH1 = const(0x40058010)
+_SCRATCH2 = const(0x40058014)
+_SCRATCH3 = const(0x40058018)
+
+
+def can_retain() -> bool:
+    """Whether this chip has words that a reset leaves alone."""
+    return sys.platform == "rp2"
+
+
+def kept():
+    """The four words that retain() left before the chip's reset; None where there are none."""
+    if not can_retain():
+        return None
+    mem = machine.mem32
+    return [mem[_SCRATCH0], mem[_SCRATCH1], mem[_SCRATCH2], mem[_SCRATCH3]]
+
+
+def retain(words):
+    """Let four words of 30 bits survive a reset of the chip (control task, allocates nothing)."""
+    mem = machine.mem32
+    mem[_SCRATCH0] = words[0]
+    mem[_SCRATCH1] = words[1]
+    mem[_SCRATCH2] = words[2]
+    mem[_SCRATCH3] = words[3]
 
 
 def was_power_on() -> bool:

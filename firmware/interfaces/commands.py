@@ -5,7 +5,9 @@ can carry. No formatting here, and no relay is touched here: the controller deci
 Called by: the outer lane only.
 """
 
+import gc
 import sys
+import time
 
 from micropython import const
 
@@ -14,7 +16,6 @@ from firmware.storage.files import StorageError
 from firmware.storage.settings import (
     DEFAULT,
     FLAGS,
-    HELP,
     REBOOT,
     SECRET,
     TYPE,
@@ -38,12 +39,15 @@ _A_OUTLET = const(1)
 _A_SETTING = const(2)
 _A_COMMAND = const(3)
 _A_WORDS = const(4)  # the words in the last column
+_A_CHANNEL = const(5)  # a channel or these words, then what `cal` can do with it
 
 _EVENTS_DEFAULT = const(20)
 _EVENTS_MAX = const(64)
+_IDLE_MS = const(5000)  # work that nobody has asked after for so long is given up
+_TOGETHER_MS = const(60)  # a trip so soon after another one is on the same record
 
 # (name, usage, help, level, what may follow, words)
-TABLE = (
+TABLE = (  # on demand
     ("status", "", "one screen: outlets, legs, supply, link", _LOOK, _A_NONE, ()),
     ("watch", "[seconds]", "status, refreshed until a key is hit", _LOCAL, _A_NONE, ()),
     ("outlets", "", "state, limit and priority of each outlet", _LOOK, _A_NONE, ()),
@@ -63,11 +67,11 @@ TABLE = (
     ("defaults", "yes", "all settings back to their defaults", _CHANGE, _A_WORDS, ("yes",)),
     (
         "cal",
-        "[<channel> zero|gain <value>]",
-        "show or change the calibration",
+        "[<channel> ... | export | import ...]",
+        "the calibration (help cal: how to)",
         _LOOK,
-        _A_WORDS,
-        (),
+        _A_CHANNEL,
+        ("export", "import"),
     ),
     (
         "events",
@@ -78,7 +82,14 @@ TABLE = (
         events.KINDS,
     ),
     ("energy", "", "energy counted for each outlet", _LOOK, _A_NONE, ()),
-    ("capture", "<outlet>", "the waveform before and after the last trip", _LOOK, _A_OUTLET, ()),
+    (
+        "capture",
+        "[<outlet> [--all] | clear]",
+        "the waveform of a trip (clear: free it)",
+        _LOOK,
+        _A_OUTLET,
+        ("clear",),
+    ),
     ("selftest", "", "check the hardware and the files", _LOOK, _A_NONE, ()),
     ("version", "", "firmware, board and MicroPython", _LOOK, _A_NONE, ()),
     ("mqtt", "[forget]", "broker's state; forget: remove what it retains", 0, 4, ("forget",)),
@@ -103,6 +114,7 @@ _FOLLOWS = const(4)
 _WORDS = const(5)
 
 _MODES = ("outlets",)
+_CAL_WORDS = ("zero", "gain", "low", "high", "phase", "clear")
 
 
 class CommandError(Exception):
@@ -121,6 +133,14 @@ def row(name: str):
         if entry[_NAME] == name:
             return entry
     return None
+
+
+def unload(package, name):
+    """Drop a module, so that the collector may have its memory when nobody uses it any more."""
+    sys.modules.pop(package + "." + name, None)
+    package = sys.modules.get(package)
+    if hasattr(package, name):
+        delattr(package, name)
 
 
 def usage(entry) -> str:
@@ -142,6 +162,51 @@ def _digits(word):
     return number if word else -1
 
 
+class Job:
+    """The work of a command that takes seconds, done in small steps by whoever asked for it: call
+    poll() each 20 to 50 ms until it returns the result; CommandError when it is refused after
+    all. Nobody else waits for it, and it ends when nobody polls any more.
+
+    `steps`: generator that yields its progress in words and returns the result; `refusal`: its
+    exception with a sentence."""
+
+    def __init__(self, name: str, steps, refusal):
+        self.name = name
+        self.progress = ""
+        self._steps = steps
+        self._refusal = refusal
+        self._polled = time.ticks_ms()
+
+    def is_running(self) -> bool:
+        """Whether it is under way, and somebody still wants to know."""
+        idle = time.ticks_diff(time.ticks_ms(), self._polled)
+        return self._steps is not None and idle < _IDLE_MS
+
+    def end(self):
+        """Done, or given up: let go of the memory."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+    def poll(self):
+        """Do a step; None while there is more to do, then the result."""
+        if self._steps is None:
+            raise CommandError("%s was given up" % self.name)
+        self._polled = time.ticks_ms()
+        over = True
+        try:
+            self.progress = next(self._steps)
+            over = False
+            return None
+        except StopIteration as end:
+            return end.value
+        except (self._refusal, StorageError) as error:
+            raise CommandError(str(error))
+        finally:
+            if over:
+                self.end()
+
+
 class Commands:
     """Runs commands for an app. `report` is firmware.report unless a test brings its own."""
 
@@ -150,13 +215,17 @@ class Commands:
         if report is None:
             from firmware import report
         self._report = report
+        self._job = None
+        self._cal_points = {}
 
     def names(self):
         """Names of all commands, in the table's order."""
         return [entry[_NAME] for entry in TABLE]
 
     def run(self, name: str, args: list, source: str) -> dict:
-        """Run one command for a source (a word of events.SOURCES); CommandError when refused."""
+        """Run one command for a source (a word of events.SOURCES); CommandError when refused.
+
+        The result has the method poll() when the command takes seconds, see Job."""
         entry = row(name)
         if entry is None:
             raise CommandError(
@@ -210,7 +279,7 @@ class Commands:
         if args:
             self._wrong(name)
 
-    def complete(self, line: str) -> tuple:
+    def complete(self, line: str) -> tuple:  # on demand
         """For tab completion: (beginning of the word, words that it may become)."""
         words = line.split(" ")
         last = words[-1]
@@ -229,13 +298,18 @@ class Commands:
                         found = list(self._app.settings.names())
                     elif len(words) == 2 and words[0] == "set":
                         found = self._values(words[1])
+                elif follows == _A_CHANNEL and len(words) > 1:
+                    if words[1] not in entry[_WORDS] and len(words) == 2:
+                        found = list(_CAL_WORDS)
                 else:
                     if follows == _A_OUTLET:
                         found = self._outlet_names()
+                    elif follows == _A_CHANNEL:
+                        found = [x.name for x in self._app.board.channels if x.kind != "aux"]
                     found = found + list(entry[_WORDS])
         return last, [word for word in found if word.startswith(last)]
 
-    def _values(self, name):
+    def _values(self, name):  # on demand
         try:
             entry = self._app.settings.entry(name)
         except SettingError:
@@ -258,7 +332,9 @@ class Commands:
 
     def _outlets(self, args, source):
         self._bare("outlets", args)
-        return {"outlets": self._report.state(self._app)["outlets"]}
+        outlets = self._report.state(self._app)["outlets"]
+        self._report.relays(self._app, outlets)
+        return {"outlets": outlets}
 
     def _energy(self, args, source):
         self._bare("energy", args)
@@ -270,7 +346,7 @@ class Commands:
             total += result[name]
         return {"energy_kwh": result, "total_kwh": round(total, 3)}
 
-    def _events(self, args, source):
+    def _events(self, args, source):  # on demand
         count = _EVENTS_DEFAULT
         outlet = -2
         kind = -1
@@ -312,7 +388,7 @@ class Commands:
             "last_seq": journal.last_seq,
         }
 
-    def _version(self, args, source):
+    def _version(self, args, source):  # on demand
         self._bare("version", args)
         app = self._app
         python = ".".join([str(part) for part in sys.implementation.version[:3]])
@@ -324,7 +400,7 @@ class Commands:
             "platform": sys.platform,
         }
 
-    def _help(self, args, source):
+    def _help(self, args, source):  # on demand
         if not args:
             have = self._level(source)
             return {
@@ -339,9 +415,12 @@ class Commands:
             raise CommandError(
                 "no help on '%s' (there are: %s)" % (_cut(" ".join(args)), " ".join(self.names()))
             )
+        if entry[_NAME] == "cal":
+            forms = self._calibration().FORMS
+            return {"commands": [{"usage": ("cal " + x).rstrip(), "help": y} for x, y in forms]}
         return {"commands": [{"usage": usage(entry), "help": entry[_HELP]}]}
 
-    def _selftest(self, args, source):
+    def _selftest(self, args, source):  # on demand
         self._bare("selftest", args)
         tests = []
         failed = []
@@ -354,17 +433,48 @@ class Commands:
             raise CommandError("failed: " + " ".join(failed), result)
         return result
 
-    def _capture(self, args, source):
-        if len(args) != 1:
+    def _capture(self, args, source):  # on demand
+        every = "--all" in args
+        args = [word for word in args if word != "--all"]
+        if len(args) > 1 or (every and not args):
             self._wrong("capture")
-        index = self._outlet(args[0])
-        capture = getattr(self._app.controller, "capture", None)
-        if capture is None:
+        controller = self._app.controller
+        if not hasattr(controller, "fast"):
             raise CommandError("this firmware keeps no waveforms")
-        result = capture(index)
-        if not result:
-            raise CommandError("there is no waveform of %s yet" % args[0])
-        return result
+        # Needed after a trip: its 4 KB are worth more as heap in between.
+        from firmware.sensing import capture
+
+        unload("firmware.sensing", "capture")
+        try:
+            if not args:
+                return capture.state(controller)
+            if args[0] == "clear":
+                self._allow(_SWITCH, "capture clear", source)
+                return {"cleared": capture.clear(controller) or None}
+            index = self._outlet(args[0])
+            return capture.Record(controller, index, every, self._circumstances())
+        except capture.CaptureError as error:
+            raise CommandError(str(error))
+
+    def _circumstances(self):  # on demand
+        """What else the head of a capture says: whose, when, and the trip as an event."""
+        app = self._app
+        seq = app.controller.fast.wave_event
+        record = app.journal.get(seq) if seq else None
+        also = []
+        for other in app.journal.since(seq) if record else ():
+            if (other[6] - record[6]) * 1000 + other[7] - record[7] > _TOGETHER_MS:
+                break
+            if other[1] in (events.TRIPPED, events.FAULT) and other[2] not in (-1, record[2]):
+                also.append(self._outlet_names()[other[2]])
+        return {
+            "device": app.device_id,
+            "board": app.board.name,
+            "version": app.version,
+            "uptime_s": app.clock.uptime_ms() / 1000,
+            "event": self._report.event(app, record) if record else None,
+            "also": also,
+        }
 
     # -- switching ----------------------------------------------------------------------
 
@@ -399,7 +509,10 @@ class Commands:
                 state = self._report.outlet(self._app, outlet.index)["state"]
                 if state not in ("tripped", "lockout", "fault"):
                     continue
-            reason = controller.command(verb, outlet.index, by, force)
+            if verb == "on":  # in turn, one inrush at a time
+                reason = controller.later(outlet.index, by, force)
+            else:
+                reason = controller.command(verb, outlet.index, by, force)
             if reason:
                 refused[outlet.name] = reason
             else:
@@ -412,7 +525,7 @@ class Commands:
 
     # -- settings -----------------------------------------------------------------------
 
-    def _get(self, args, source):
+    def _get(self, args, source):  # on demand
         if len(args) > 1:
             self._wrong("get")
         settings = self._app.settings
@@ -432,11 +545,11 @@ class Commands:
             result["unit"] = entry[UNIT]
             result["default"] = entry[DEFAULT]
             result["allowed"] = allowed_text(entry)
-            result["help"] = entry[HELP]
+            result["help"] = settings.help(prefix)
             result["needs_reboot"] = bool(entry[FLAGS] & REBOOT)
         return result
 
-    def _set(self, args, source):
+    def _set(self, args, source):  # on demand
         if len(args) < 2:
             self._wrong("set")
         settings = self._app.settings
@@ -446,23 +559,27 @@ class Commands:
         if value != before:
             self._note_setting(settings.index(name), source)
         entry = settings.entry(name)
-        return {
+        result = {
             "name": name,
             "value": settings.text(name) if entry[FLAGS] & SECRET else value,
             "text": settings.text(name),
             "needs_reboot": bool(entry[FLAGS] & REBOOT),
             "unsaved": settings.changed(),
         }
+        note = self._app.controller.warning(name)
+        if note:
+            result["note"] = note
+        return result
 
     def _note_setting(self, index, source):
         by = events.number(events.SOURCES, source)
         self._app.journal.add(events.SETTING, -1, events.COMMAND, index, by)
 
-    def _save(self, args, source):
+    def _save(self, args, source):  # on demand
         self._bare("save", args)
         return {"saved": self._app.settings.save()}
 
-    def _defaults(self, args, source):
+    def _defaults(self, args, source):  # on demand
         if args != ["yes"]:
             raise CommandError("this changes every setting; confirm with: defaults yes")
         settings = self._app.settings
@@ -470,42 +587,45 @@ class Commands:
         self._note_setting(-1, source)
         return {"unsaved": settings.changed()}
 
-    def _cal(self, args, source):
-        controller = self._app.controller
-        if not args:
-            show = getattr(controller, "calibration", None)
-            if show is None:
-                raise CommandError("this firmware shows no calibration")
-            return {"channels": show()}
-        if len(args) < 2 or args[1] not in ("zero", "gain"):
-            self._wrong("cal")
-        names = [channel.name for channel in self._app.board.channels]
-        if args[0] not in names:
-            raise CommandError(
-                "unknown channel '%s' (there are: %s)" % (_cut(args[0]), " ".join(names))
-            )
-        self._allow(_CHANGE, "changing the calibration", source)
-        value = 0.0
-        if args[1] == "gain" or len(args) > 2:
-            if len(args) != 3:
-                self._wrong("cal")
-            try:
-                value = float(args[2])
-            except ValueError:
-                raise CommandError("'%s' is no number" % _cut(args[2]))
-            if not -1e6 < value < 1e6:
-                raise CommandError("'%s' is out of range" % _cut(args[2]))
-        calibrate = getattr(controller, "calibrate", None)
-        if calibrate is None:
-            raise CommandError("this firmware cannot calibrate")
-        reason = calibrate(names.index(args[0]), args[1], value)
-        if reason:
-            raise CommandError("%s: %s" % (args[0], reason))
-        return {"channel": args[0], "what": args[1], "value": value}
+    def _cal(self, args, source):  # on demand
+        if args and args[0] != "export":
+            self._allow(_CHANGE, "changing the calibration", source)
+        if not hasattr(self._app, "meter"):
+            raise CommandError("this firmware has no calibration")
+        calibration = self._calibration()
+        by = events.number(events.SOURCES, source)
+        try:
+            result = calibration.command(self._app, self._cal_points, args, by)
+        except calibration.Refused as error:
+            raise CommandError(str(error))
+        finally:
+            unload("firmware.sensing", "phase")
+        if isinstance(result, dict):
+            return result
+        return self._begin("cal " + args[0], result, calibration.Refused)
+
+    def _calibration(self):  # on demand
+        """Its module; needed once in a device's life: its 10 KB are worth more as heap."""
+        gc.collect()
+        from firmware.sensing import calibration
+
+        unload("firmware.sensing", "calibration")
+        unload("firmware.storage", "calibration")
+        return calibration
+
+    def _begin(self, name, steps, refusal):
+        """Long work begins; one at a time."""
+        job = self._job
+        if job is not None:
+            if job.is_running():
+                raise CommandError("%s is under way: try again when it is done" % job.name)
+            job.end()
+        self._job = job = Job(name, steps, refusal)
+        return job
 
     # -- links ----------------------------------------------------------------------------
 
-    def _mqtt(self, args, source):
+    def _mqtt(self, args, source):  # on demand
         client = self._app.mqtt
         if args:
             if args != ["forget"]:
@@ -520,7 +640,7 @@ class Commands:
             return {"state": "off", "host": self._app.settings.get("mqtt.host")}
         return client.status()
 
-    def _wifi(self, args, source):
+    def _wifi(self, args, source):  # on demand
         network = self._app.network
         settings = self._app.settings
         if not args:

@@ -30,7 +30,9 @@ _PIECE = const(96)  # characters encoded at a time
 _SLICE = const(128)  # bytes sent before other tasks get a turn
 _GAP_MS = const(20)  # a pause that ends what was sent together
 _STEP_MS = const(5)
+_WORK_MS = const(20)
 _IDLE_MS = const(50)
+_CHUNK = const(256)  # bytes that arrive together
 _STALL_MS = const(5000)  # an answer that nobody takes for so long is given up
 _LINE = const(120)  # characters of an event or remark
 _BACKLOG = const(32)  # events shown after a pause; older ones stay in the journal
@@ -114,14 +116,25 @@ class Stalled(Exception):
 
 
 def split(line: str) -> list:
-    """Words of a line; double quotes keep spaces together."""
+    """Words of a line; double quotes keep spaces together, and JSON is one word as it stands:
+    from a word's first `{` to the line's last `}`."""
     # By bytes: MicroPython keeps every character for ever that an iteration over text has met.
     words = []
     word = bytearray()
     started = False
     quoted = False
-    for byte in line.encode():
-        if byte == 34:
+    data = line.encode()
+    last = data.rfind(b"}")
+    verbatim = False
+    for i in range(len(data)):
+        byte = data[i]
+        if byte == 123 and not started and i < last:
+            verbatim = True
+        if verbatim:
+            word.append(byte)
+            started = True
+            verbatim = i < last
+        elif byte == 34:
             quoted = not quoted
             started = True
         elif byte in (32, 9) and not quoted:
@@ -149,7 +162,7 @@ def _body(reason, result):
 class Console:
     """`lost`: events never shown because nobody read; `port` has the methods of StdioPort."""
 
-    def __init__(self, app, port=None):
+    def __init__(self, app, port=None):  # on demand
         self._app = app
         self._port = port or StdioPort()
         self._editor = editor.Editor()
@@ -275,7 +288,7 @@ class Console:
             output.cancel()
 
     async def _serve(self):
-        chunk = bytearray(editor.LINE_MAX + 56)
+        chunk = bytearray(_CHUNK)
         while True:
             try:
                 byte = await self._port.first()
@@ -315,7 +328,7 @@ class Console:
         echo = self._app.settings.get("console.echo")
         if line.is_fresh():
             # Nobody types so much at once: a program's line, or the beginning of a long one.
-            self._whole = len(data) > 1 and (data[-1] in (10, 13) or len(data) > editor.LINE_MAX)
+            self._whole = len(data) > 1 and (data[-1] in (10, 13) or len(data) == _CHUNK)
         typed = echo == "on" or (echo == "auto" and not self._whole)
         draw = False
         self._busy = True
@@ -342,7 +355,7 @@ class Console:
         while self._drain():
             await _sleep_ms(0)
 
-    async def _complete(self):
+    async def _complete(self):  # on demand
         line = self._editor
         last, words = self._app.commands.complete(line.before_cursor())
         if not words:
@@ -375,7 +388,7 @@ class Console:
         words = split(text)
         if not words:
             return
-        if typed and not (words[0] == "wifi" or ".password" in text):
+        if typed and len(text) <= _CHUNK and not (words[0] == "wifi" or ".password" in text):
             line.remember(text)
         await self.answer(words)
 
@@ -394,6 +407,11 @@ class Console:
         text = ""
         try:
             result = self._app.commands.run(name, words[1:], "console")
+            if hasattr(result, "poll"):
+                result = await self._follow(result, as_json)
+            if as_json and hasattr(result, "parts"):
+                await self._parts(result.parts())
+                return
             if as_json:
                 text = json.dumps(_body("", result))
         except CommandError as error:
@@ -416,7 +434,36 @@ class Console:
             for text in screens.lines(self._app, name, result):
                 await self._line("  " + text if text else "")
 
-    async def _watch(self, args):
+    async def _follow(self, job, quiet):
+        """Work that takes seconds (commands.Job), step by step; its result. Its progress goes out
+        as remarks, and events may come between them."""
+        said = ""
+        self._busy = False
+        try:
+            while True:
+                await _sleep_ms(_WORK_MS)
+                result = job.poll()
+                if result is not None:
+                    return result
+                if job.progress != said and not quiet:
+                    said = job.progress
+                    self.note(said)
+        finally:
+            self._busy = True
+
+    async def _parts(self, parts):  # on demand
+        """An answer that is too long for one text: its JSON object, piece by piece."""
+        data = b'{"ok":true,'
+        try:
+            for part in parts:
+                await self._send(data)
+                data = part if isinstance(part, bytes) else part.encode()
+        except MemoryError:
+            data = b"\r\nerror: not enough memory for this answer"
+        await self._send(data)
+        await self._send(b"\r\n")
+
+    async def _watch(self, args):  # on demand
         """The status screen, refreshed in place until a key is hit."""
         period_ms = 1000
         if args:

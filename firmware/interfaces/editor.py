@@ -6,7 +6,7 @@ Called by: the outer lane (console task).
 
 from micropython import const
 
-LINE_MAX = const(200)  # bytes
+LINE_MAX = const(512)  # bytes; an exported calibration has 400
 _HISTORY = const(10)
 _WIDTH = const(72)  # columns shown of a long line
 
@@ -100,7 +100,7 @@ class Editor:
         self.pos += 1
         return CHANGED
 
-    def _key(self, byte):
+    def _key(self, byte):  # on demand: keys
         text = self.text
         if byte == 8 or byte == 127:
             if self.pos:
@@ -137,7 +137,7 @@ class Editor:
             return NOTHING
         return CHANGED
 
-    def _escape(self, byte):
+    def _escape(self, byte):  # on demand: keys
         if self._state == _AFTER_ESC:
             self._parameter = 0
             self._state = _CSI if byte == 91 else _SS3 if byte == 79 else _TEXT
@@ -154,7 +154,7 @@ class Editor:
         self._state = _TEXT
         return self._move(byte)
 
-    def _move(self, byte):
+    def _move(self, byte):  # on demand: keys
         """The end of an escape sequence: cursor keys and their kin."""
         if byte == 126:  # ~
             byte = {1: 72, 7: 72, 4: 70, 8: 70}.get(self._parameter, 0)
@@ -210,12 +210,12 @@ class Editor:
         except UnicodeError:
             return ""
 
-    def complete(self, addition: str):
+    def complete(self, addition: str):  # on demand: keys
         """Put text in at the cursor."""
         for byte in addition.encode():
             self._insert(byte)
 
-    def remember(self, line: str):
+    def remember(self, line: str):  # on demand: keys
         """Add a line to the history."""
         data = line.encode()
         if data in self._history:
@@ -242,7 +242,7 @@ class Editor:
         except UnicodeError:
             raise LineError("the line is not UTF-8 text")
 
-    def drawing(self, prompt: bytes) -> bytes:
+    def drawing(self, prompt: bytes) -> bytes:  # on demand: keys
         """What to send to a terminal to show the line afresh, cursor included."""
         text = self.text
         start = self.pos

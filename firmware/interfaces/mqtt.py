@@ -42,7 +42,7 @@ class _Refused(Exception):
 class Mqtt:
     """The MQTT side of the app. `client` is None until `mqtt.host` is set."""
 
-    def __init__(self, app, report=None):
+    def __init__(self, app, report=None):  # on demand
         """`report`: module with state, outlet and event; firmware.report unless a test says so."""
         if report is None:
             from firmware import report
@@ -71,6 +71,7 @@ class Mqtt:
         self._t_tokens = ticks_ms()
         self._announce_at = None
         self._forget = False
+        self._job = None  # (topic, request, job) of a command that takes seconds
         self._up = False
         self._t_down = ticks_ms()
         self._t_logged = None
@@ -103,6 +104,8 @@ class Mqtt:
             try:
                 now = ticks_ms()
                 self._watch_link(now)
+                if self._job:
+                    self._work()
                 if self.client.connected:
                     seq = self._app.journal.last_seq
                     due = ticks_diff(now, next_ms) >= 0
@@ -140,7 +143,7 @@ class Mqtt:
             self.client.publish(self.base + "availability", "offline", 1, True, True)
         await self.client.stop(1000)
 
-    def _configure(self):
+    def _configure(self):  # on demand
         get = self._app.settings.get
         device_id = self._app.device_id
         base = "tailgate/" + device_id + "/"
@@ -194,7 +197,7 @@ class Mqtt:
         else:
             self.setup_error = repr(error)
 
-    def status(self):
+    def status(self):  # on demand
         """For the console's `mqtt` command and for diagnostics."""
         client = self.client
         host = self._app.settings.get("mqtt.host")
@@ -216,7 +219,7 @@ class Mqtt:
             state["error"] = self.setup_error
         return state
 
-    def forget(self):
+    def forget(self):  # on demand
         """Remove this device from Home Assistant, until the next start."""
         self._forget = True
         self._announce_at = ticks_ms()
@@ -263,10 +266,25 @@ class Mqtt:
         else:
             self.unanswered += 1
 
+    def _send_parts(self, head, result):  # on demand
+        """Publish an answer that comes in pieces (QoS 0)."""
+
+        def parts():
+            yield head[:-1] + ',"result":{'
+            for part in result.parts():
+                yield part
+            yield "}"
+
+        if len(self._long) < 2:
+            self._long.append((self.base + "response", parts))
+        else:
+            self.unanswered += 1
+
     async def _publish_long(self):
         while self._long:
             topic, text = self._long.pop(0)
-            await self.client.publish_parts(topic, lambda text=text: (text,))
+            make = text if callable(text) else lambda text=text: (text,)
+            await self.client.publish_parts(topic, make)
 
     def _publish_state(self):
         text = _json(self._report.state(self._app))
@@ -284,6 +302,8 @@ class Mqtt:
                 self._passing = True  # lasts three cycles and ends without an event: look again
                 continue
             shown = {"state": figures["state"], "reason": figures["reason"], "on": figures["on"]}
+            if "check" in figures:
+                shown["check"] = figures["check"]
             if self._shown[i] == shown:
                 continue
             topic = "%soutlet/%s/state" % (self.base, outlet.name)
@@ -402,7 +422,28 @@ class Mqtt:
             self.errors += 1
             self._refuse(topic, request, "internal error: " + repr(e))
             return
-        if command:
+        if command and hasattr(result, "poll"):
+            self._job = (topic, request, result)
+        elif command and hasattr(result, "parts"):
+            self._send_parts(_json({"id": request["id"], "ok": True}), result)
+        elif command:
+            self._send("response", {"id": request["id"], "ok": True, "result": result})
+
+    def _work(self):  # on demand
+        """A step of a command that takes seconds; its answer when it is done."""
+        topic, request, job = self._job
+        try:
+            result = job.poll()
+        except Exception as e:
+            self._job = None
+            reason = str(e)
+            if not isinstance(e, _command_error()):
+                self.errors += 1
+                reason = "internal error: " + repr(e)
+            self._refuse(topic, request, reason)
+            return
+        if result is not None:
+            self._job = None
             self._send("response", {"id": request["id"], "ok": True, "result": result})
 
     def _oversize(self, topic, length):
@@ -430,7 +471,7 @@ class Mqtt:
                 return action.lower(), [name]
         raise _Refused("payload must be one of " + " ".join(_ACTIONS))
 
-    def _check_request(self, request):
+    def _check_request(self, request):  # on demand: request
         for field in request:
             if field not in _FIELDS:
                 raise _Refused(
@@ -455,7 +496,7 @@ class Mqtt:
             self._ids.pop(0)
         self._ids.append(ident)
 
-    def _check_expiry(self, expires):
+    def _check_expiry(self, expires):  # on demand: request
         if isinstance(expires, bool) or not isinstance(expires, (int, float)):
             raise _Refused("expires must be a number: seconds since 1970")
         now = self._app.clock.wall()
@@ -503,7 +544,7 @@ def _unload(name):
         delattr(package, name)
 
 
-def _decode(payload):
+def _decode(payload):  # on demand: request
     """The JSON object in a command, or _Refused."""
     try:
         request = json.loads(payload)
@@ -514,7 +555,7 @@ def _decode(payload):
     return request
 
 
-def _usable_id(request):
+def _usable_id(request):  # on demand: request
     """The id to answer with; None when there is none that could be told again."""
     ident = request.get("id") if request else None
     if isinstance(ident, bool) or not isinstance(ident, (int, str)):

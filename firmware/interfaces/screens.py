@@ -7,6 +7,7 @@ Called by: the outer lane (console task).
 from micropython import const
 
 from firmware import events
+from firmware.sensing import plausibility
 from firmware.storage import journal
 
 _BAR = const(10)
@@ -30,7 +31,8 @@ def clock(uptime_s: int, ms: int = -1) -> str:
     return text if ms < 0 else "%s.%03d" % (text, ms)
 
 
-def _number(value, decimals=1):
+def number(value, decimals=1):
+    """With so many decimals; `-` for None."""
     return "-" if value is None else "%.*f" % (decimals, value)
 
 
@@ -60,9 +62,11 @@ def event(app, record) -> str:
     else:
         meaning = events.value_meaning(kind, reason)
         if meaning is not None:
-            value = _number(record[journal.VALUE] / meaning[1], meaning[3])
+            value = number(record[journal.VALUE] / meaning[1], meaning[3])
             if meaning[2]:
                 value += " " + meaning[2]
+            elif meaning[0] == "code":
+                value = plausibility.words(app.board, record[journal.VALUE]) or "-"
     return "%d %s %s %s %s %s" % (
         record[journal.SEQ],
         clock(record[journal.UPTIME_S], record[journal.MS]),
@@ -74,13 +78,13 @@ def event(app, record) -> str:
 
 
 def _state_word(row):
-    reason = row.get("reason")
+    reason = row.get("check") or row.get("waits") or row.get("reason")
     if reason in (None, "", "none", "command"):
         return row["state"]
     return "%s: %s" % (row["state"], reason)
 
 
-def status(app, state):
+def status(app, state):  # on demand
     """The status screen: 80 columns, 11 lines and one for each outlet."""
     supply = state["supply"]
     first = "%s   %s   v%s   mode %s   up %s   %s C" % (
@@ -89,14 +93,14 @@ def status(app, state):
         state["version"],
         state["mode"],
         clock(int(state["uptime_s"])),
-        _number(state["temperature_c"]),
+        number(state["temperature_c"]),
     )
     yield first[:_COLUMNS]
     yield "supply %s V  %s Hz   L1 %s V   L2 %s V   contactor %s" % (
-        _number(supply["voltage_v"]),
-        _number(supply["frequency_hz"], 2),
-        _number(supply.get("l1_v")),
-        _number(supply.get("l2_v")),
+        number(supply["voltage_v"]),
+        number(supply["frequency_hz"], 2),
+        number(supply.get("l1_v")),
+        number(supply.get("l2_v")),
         _word(state.get("contactor")),
     )
     yield ""
@@ -115,12 +119,12 @@ def status(app, state):
         yield "%-8s %-18s %6s %6s  %s %4s%% %4s%% %9s" % (
             outlet.name[:8],
             _state_word(row)[:18],
-            _number(row["current_a"]),
-            _number(row["power_w"], 0),
+            number(row["current_a"]),
+            number(row["power_w"], 0),
             bar(percent),
-            _number(percent, 0),
-            _number(row["heat_percent"], 0),
-            _number(row["energy_kwh"], 3),
+            number(percent, 0),
+            number(row["heat_percent"], 0),
+            number(row["energy_kwh"], 3),
         )
     yield ""
     for name in app.board.legs:
@@ -132,39 +136,56 @@ def status(app, state):
     yield ("link     " + ", ".join(["%s %s" % (key, link[key]) for key in sorted(link)]))[
         :_COLUMNS
     ]
+    if state.get("limits_percent", 100) < 100:
+        yield "hot      all limits are at %d %%" % state["limits_percent"]
+    if state.get("disabled"):
+        yield ("disabled " + " ".join(state["disabled"]))[:_COLUMNS]
     last = app.journal.get(state["last_event"]) if state["last_event"] else None
     yield ("last     " + (event(app, last) if last else "no event yet"))[:_COLUMNS]
 
 
-def _total(name, value, limit, unit, decimals):
+def _total(name, value, limit, unit, decimals):  # on demand
     percent = None
     if value is not None and limit:
         percent = value * 100 / limit
     return "%-8s %-18s %6s %-6s  %s %4s%%" % (
         name,
-        "of %s %s" % (_number(limit, 0), unit),
-        _number(value, decimals),
+        "of %s %s" % (number(limit, 0), unit),
+        number(value, decimals),
         unit,
         bar(percent),
-        _number(percent, 0),
+        number(percent, 0),
     )
 
 
-def _outlets(app, result):
-    yield "%-8s %-18s %7s %4s  %s" % ("outlet", "state", "limit", "prio", "name")
+def _outlets(app, result):  # on demand
+    yield "%-8s %-18s %7s %4s %8s %7s %8s  %s" % (
+        "outlet",
+        "state",
+        "limit",
+        "prio",
+        "closed",
+        "breaks",
+        "largest",
+        "name",
+    )
     for outlet in app.board.outlets:
         name = outlet.name
         row = result["outlets"][name]
-        yield "%-8s %-18s %5s A %4d  %s" % (
+        relay = row["relay"]
+        yield "%-8s %-18s %5s A %4d %8s %7d %6d A  %s" % (
             name,
             _state_word(row),
-            _number(row["limit_a"], 1),
+            number(row["limit_a"], 1),
             row["priority"],
+            "%d%s" % (relay["operations"], "!" if "worn" in relay else ""),
+            relay["load_breaks"],
+            relay["largest_break_a"],
             app.settings.get(name + ".name") or "-",
         )
 
 
-def _events(app, result):
+def _events(app, result):  # on demand
     if not result["events"]:
         yield "no such event"
         return
@@ -195,14 +216,14 @@ def _events(app, result):
         )
 
 
-def _energy(app, result):
+def _energy(app, result):  # on demand
     for outlet in app.board.outlets:
         kwh = result["energy_kwh"][outlet.name]
-        yield "%-8s %12s kWh" % (outlet.name, _number(kwh, 3))
-    yield "%-8s %12s kWh" % ("total", _number(result["total_kwh"], 3))
+        yield "%-8s %12s kWh" % (outlet.name, number(kwh, 3))
+    yield "%-8s %12s kWh" % ("total", number(result["total_kwh"], 3))
 
 
-def _get(app, result):
+def _get(app, result):  # on demand
     settings = app.settings
     unsaved = result["unsaved"]
     for name in settings.names():
@@ -222,9 +243,25 @@ def _help(app, result):
         yield "%-38s %s" % (row["usage"], row["help"])
 
 
-def _selftest(app, result):
+def _selftest(app, result):  # on demand
     for row in result["tests"]:
         yield "%-4s %-20s %s" % ("ok" if row["ok"] else "FAIL", row["name"], row["text"])
+
+
+def _cal():
+    """Its screens are needed once in a device's life."""
+    from firmware.interfaces import commands, screens_cal
+
+    commands.unload("firmware.interfaces", "screens_cal")
+    return screens_cal
+
+
+def _capture(app, record):
+    from firmware.interfaces import commands, waveform
+
+    commands.unload("firmware.interfaces", "waveform")
+    for line in waveform.lines(record):
+        yield line
 
 
 _SCREENS = {
@@ -242,21 +279,29 @@ def summary(name: str, result: dict) -> str:
     """What follows `ok` on the first line, or "" when a table follows."""
     if name == "set":
         text = "%s = %s" % (result["name"], result["text"])
+        if "note" in result:
+            return "%s (%s)" % (text, result["note"])
         return text + (" (after save and reboot)" if result["needs_reboot"] else "")
     if name == "save":
         return "saved " + (_word(result["saved"]) if result["saved"] else "(nothing changed)")
     if name in ("on", "off", "reset"):
         return _word(result["done"]) if result["done"] else "nothing to do"
+    if name == "cal":
+        return _cal().summary(result)
     if name == "defaults":
         return "%d settings changed, not saved yet" % len(result["unsaved"])
     return ""
 
 
-def lines(app, name: str, result: dict):
+def lines(app, name: str, result: dict):  # on demand
     """Generator of the lines after `ok`."""
     if summary(name, result):
         return
     screen = _SCREENS.get(name)
+    if name == "cal":
+        screen = _cal().lines
+    if hasattr(result, "parts"):
+        screen = _capture
     if screen is not None:
         for line in screen(app, result):
             yield line

@@ -5,12 +5,16 @@
 # First-order heating by the square of the current (IEC 60255-149):
 #     dH/dt = (q - H) / tau,   q = mean square of the load,   trip at H >= pick-up^2
 # From cold, a constant load r times the pick-up trips after t = tau * ln(r^2 / (r^2 - 1)).
+#
+# A closed outlet cools as fast as it heats, so that H follows the mean square of a load that
+# comes and goes; cooling slower, a load of 100 % RMS over its duty cycle would settle above the
+# limit. Only an open one cools by the longer constant, as that standard's stopped motor does.
 
 from array import array
 
 from micropython import const
 
-# trip classes: heating and cooling time constants in seconds
+# trip classes: time constants in seconds, of a closed outlet and of cooling when it is open
 CLASSES = ("fast", "standard", "slow", "motor")
 TAU_S = (40, 120, 300, 240)
 COOL_S = (80, 240, 600, 600)
@@ -20,7 +24,7 @@ T_LOAD = const(0)  # sum of squares over the window
 T_HEAT = const(1)
 T_REST = const(2)
 T_LIMIT = const(3)
-T_TAU = const(4)  # heating and cooling time constants in scans
+T_TAU = const(4)  # time constants of heating and of cooling in scans
 T_COOL = const(5)
 T_WORDS = const(6)
 
@@ -74,9 +78,12 @@ class Thermal:
         self._block = bank.block
         self.at = index * T_WORDS
         self.bit = 1 << index
+        self._cool = 0  # scans, when open
+        self._closed = False
+        self._before = 0  # restored after a reset, permille
         self.configure(1 << 23, TAU_S[1], COOL_S[1])
 
-    def configure(self, limit: int, tau_s: int, cool_s: int):
+    def configure(self, limit: int, tau_s: int, cool_s: int):  # on demand
         """`limit` = pick-up squared in the load's unit; time constants in seconds. The heat in
         per cent of the limit is kept, because the wire does not cool by a change of settings."""
         b = self._block
@@ -85,8 +92,14 @@ class Thermal:
             b[at + T_HEAT] = int(b[at + T_HEAT] * (limit / b[at + T_LIMIT]))
         b[at + T_LIMIT] = limit
         b[at + T_TAU] = tau_s * self._bank.scans_per_s
-        b[at + T_COOL] = cool_s * self._bank.scans_per_s
+        self._cool = cool_s * self._bank.scans_per_s
         b[at + T_REST] = 0
+        self.energise(self._closed)
+
+    def energise(self, closed: bool):
+        """Its outlet closes or opens: which constant it cools by (control lane)."""
+        self._closed = closed
+        self._block[self.at + T_COOL] = self._block[self.at + T_TAU] if closed else self._cool
 
     def is_hot(self) -> bool:
         """Above 90 % of the limit: too hot to be switched on again."""
@@ -96,7 +109,35 @@ class Thermal:
         """Heat in 1/1000 of the limit (outer lane)."""
         return self._block[self.at + T_HEAT] * 1000 // self._block[self.at + T_LIMIT]
 
+    def share(self, parts: int) -> int:
+        """Heat in 1/`parts` (64 at most) of the limit, rounded up."""
+        limit = self._block[self.at + T_LIMIT]
+        return (self._block[self.at + T_HEAT] * parts + limit - 1) // limit
+
+    def derate(self, limit: int, now: int, before: int):
+        """Another limit, without floats (control lane): `now` and `before` are the squares of
+        the tenths of the full limit. The heat in per cent of the limit is kept."""
+        b = self._block
+        b[self.at + T_LIMIT] = limit
+        b[self.at + T_HEAT] = b[self.at + T_HEAT] * now // before
+
     def set_permille(self, permille: int):
         """Restore a heat that survived a reset."""
+        self._before = permille
         self._block[self.at + T_HEAT] = self._block[self.at + T_LIMIT] * permille // 1000
         self._block[self.at + T_REST] = 0
+
+    def cool_off(self, off_s: int, since_s: int):  # on demand
+        """The device was off for `off_s` before the heat was restored `since_s` ago (outer lane).
+
+        What is left of that heat is taken to have decayed by the shorter constant since then, and
+        by the longer one while off: never too cold."""
+        import math
+
+        b = self._block
+        per_s = self._bank.scans_per_s
+        left = self._before * math.exp(-since_s * per_s / b[self.at + T_TAU])
+        gone = left * (1 - math.exp(-off_s * per_s / self._cool))
+        heat = b[self.at + T_HEAT] - int(gone * b[self.at + T_LIMIT] / 1000)
+        b[self.at + T_HEAT] = heat if heat > 0 else 0
+        self._before = 0

@@ -4,12 +4,13 @@
 #
 # Everything lives in arrays handed in by attach(): nothing here allocates.
 #   st    array('i'): header (constants below), then CH_WORDS words per channel
-#   ring  array('i'): SLOTS finished windows, SLOT_HEAD + 5 words per channel each
+#   ring  array('i'): SLOTS finished windows, SLOT_HEAD + SLOT_CH words per channel each
 #   wave  array('H'): the last scans as raw codes, WAVE_SCANS x channels
 #   codes array('i'): this scan's converter codes (0 to 4095), filled by the sampler
 #
 # Bounds: |x| <= 4095, at most 64 scans a window, so every sum stays below 2**30, the limit of a
-# small int on the RP2040.
+# small int on the RP2040. (With E11's correction |x| may be 4111 where the zero is at an end of
+# the range; it is learnt within 200 of the middle.)
 
 from micropython import const
 
@@ -46,7 +47,25 @@ PEAK_SCANS = const(28)  # consecutive scans above the peak limit that trip
 ALL_MASK = const(29)  # relay register mask of all outlets
 TRIP_SCAN = const(30)  # SCANS at the last trip of this lane
 ALL_BITS = const(31)
-HEAD_WORDS = const(32)
+SILENT = const(32)  # scans in which the converter did not answer in time, modulo 2**29
+OVERRUNS = const(33)  # scans of a soft timer that came half a period late or more
+E11 = const(34)  # -1: the converter has the flaw RP2040-E11, correct it; else 0
+D1 = const(35)  # V1, V2, V12 less those of the previous scan, within +-2047
+D2 = const(36)
+D12 = const(37)
+BUSY = const(38)  # some channel counts down, see C_COUNT
+WAITING = const(39)  # outlet bits: tripped by a current above what the relay can break
+CLOSED = const(40)  # outlet bits closed by this lane: for samplers without relay registers
+GROUND_TRIPS = const(41)  # outlet bits, as PEAK_TRIPS
+IN_MASK = const(42)  # pin of the ground-fault input; 0: none
+IN_INVERT = const(43)  # the same where low means a fault
+IN_COUNT = const(44)  # scans with a fault, at most 2
+IN_BITS = const(45)  # outlets that it opens, and their relay register mask
+IN_RELAYS = const(46)
+PINS = const(47)  # levels of the chip's pins, where they are not read here
+E11_WIDE = const(48)  # hits of the four wide codes, and of those beside them
+E11_BESIDE = const(49)
+HEAD_WORDS = const(50)
 
 # words per channel
 C_SUM = const(0)
@@ -60,22 +79,32 @@ C_OVER = const(7)  # consecutive scans above it
 C_VSEL = const(8)  # 0, 1, 2: V1, V2, V12
 C_BIT = const(9)  # outlet bit, 0 for channels that protect nothing
 C_MASK = const(10)  # relay register mask
-C_MUX = const(11)  # multiplexer address as register mask
+C_MUX = const(11)  # multiplexer address of the next channel as register mask
 C_SHORT = const(12)  # short-time limit, mean square in counts^2
 C_SHORT_N = const(13)  # scans above it so far
 C_SHORT_MAX = const(14)  # scans that trip
 C_CODE = const(15)  # last raw code
 C_TRIP = const(16)  # mean square of the window that ended a short-time trip
-CH_WORDS = const(17)
+C_DX = const(17)  # sum of the voltage's change since the previous scan x this
+C_COUNT = const(18)  # scans until this outlet's relay is switched; 0: nothing is planned
+C_MAKE = const(19)  # closed, not opened
+C_BREAK = const(20)  # counts: a peak trip above that waits for C_WAIT scans
+C_WAIT = const(21)
+C_MOST = const(22)  # largest distance from zero while it waits
+C_TWICE = const(23)  # the sampler converts it twice and takes the mean
+C_FROM = const(24)  # addresses, for the machine code: where its code is read, and its voltage
+C_VAT = const(25)
+CH_WORDS = const(26)
 
 # a finished window in ring
 W_N = const(0)  # scans
-W_PERIODS = const(1)  # windows merged into this one; C_SQ and C_VX are then shifted right by 6
+W_PERIODS = const(1)  # windows merged into this one; squares and products are then >> 6
 W_LOCKED = const(2)  # closed by a zero crossing
 W_BEFORE = const(3)  # voltage before and after the crossing that closed it, counts
 W_AFTER = const(4)
 W_SCAN = const(5)  # SCANS at its end
 SLOT_HEAD = const(6)
+SLOT_CH = const(6)  # per channel: sum, squares, voltage x this, lowest, highest, C_DX
 MERGE_SHIFT = const(6)
 # Windows in one: 3.8 s, and the lease ends after 3. 64 x 2248 x 4095 >> 6, so often, fits 31 bits.
 _MERGE_MAX = const(230)
@@ -92,17 +121,54 @@ def attach(st, ring, wave, codes):
     _st, _ring, _wave, _codes = st, ring, wave, codes
 
 
+def straight(code):
+    """What a converter without the flaw RP2040-E11 would have given (-16 to 4111).
+
+    Codes 511, 1535, 2559 and 3583 are about nine codes wide, and what lies beyond is shifted by
+    the other eight: a staircase around the middle of the range (data sheet, errata; measured
+    errors of single chips, published by M. Omo and others: -15, -6, +-1, +6, +15).
+    """
+    t = code + 513
+    code += (t >> 10 << 3) - 16
+    return code if t & 1023 else code - 4
+
+
+def _within(x, bound):
+    if x > bound:
+        return bound
+    return -bound if x < -bound else x
+
+
 def scan(_timer=None):
     """Account for the scan whose codes stand in `codes`; may open relays (see OPENED)."""
     st = _st
     codes = _codes
     wave = _wave
+    e11 = st[E11]
     st[SCANS] = (st[SCANS] + 1) & 0x1FFFFFFF
     if st[LEASE] > 0:
         st[LEASE] -= 1
     else:
         st[LEASE_TRIPPED] = 1
         st[OPENED] |= st[ALL_BITS]
+    mask = st[IN_MASK]
+    if mask:
+        if (st[PINS] ^ st[IN_INVERT]) & mask:
+            if st[IN_COUNT]:
+                bits = st[IN_BITS]
+                st[OPENED] |= bits
+                if st[IN_COUNT] == 1:
+                    st[GROUND_TRIPS] |= bits
+                    st[TRIP_SCAN] = st[SCANS]
+                    if st[WAVE_HOLD] < 0:
+                        st[WAVE_HOLD] = st[WAVE_POST]
+                st[IN_COUNT] = 2
+            else:
+                st[IN_COUNT] = 1
+        else:
+            st[IN_COUNT] = 0
+    if st[BUSY]:
+        _count_down(st)
     hold = st[WAVE_HOLD]
     at = -1
     n_ch = st[N_CH]
@@ -114,19 +180,21 @@ def scan(_timer=None):
         if hold > 0:
             st[WAVE_HOLD] = hold - 1
     # voltages first: the window closes before this scan is added
-    v1 = codes[0] - st[HEAD_WORDS + C_ZERO]
+    v1 = (straight(codes[0]) if e11 else codes[0]) - st[HEAD_WORDS + C_ZERO]
+    d1 = _within(v1 - st[V_PREV], 2047)
     if st[N_VOLT] > 1:
-        v2 = codes[1] - st[HEAD_WORDS + CH_WORDS + C_ZERO]
+        v2 = straight(codes[1]) if e11 else codes[1]
+        v2 -= st[HEAD_WORDS + CH_WORDS + C_ZERO]
+        d2 = _within(v2 - st[V2], 2047)
     else:
         v2 = -v1
-    v12 = v1 - v2
-    if v12 > 4095:
-        v12 = 4095
-    elif v12 < -4095:
-        v12 = -4095
+        d2 = -d1
     st[V1] = v1
     st[V2] = v2
-    st[V12] = v12
+    st[V12] = _within(v1 - v2, 4095)
+    st[D1] = d1
+    st[D2] = d2
+    st[D12] = _within(d1 - d2, 2047)
     n = st[N]
     if v1 < -st[HYST]:
         st[ARMED] = 1
@@ -146,6 +214,13 @@ def scan(_timer=None):
     for i in range(n_ch):
         code = codes[i]
         x = code - st[c + C_ZERO]
+        if e11 and (code < 1536 or code > 2558):  # between them nothing is shifted
+            x += straight(code) - code
+            beside = code + 517 & 1023
+            if beside == 4:
+                st[E11_WIDE] += 1
+            elif beside < 9:
+                st[E11_BESIDE] += 1
         st[c + C_CODE] = code
         if code < st[c + C_MIN]:
             st[c + C_MIN] = code
@@ -154,22 +229,65 @@ def scan(_timer=None):
         st[c + C_SUM] += x
         st[c + C_SQ] += x * x
         st[c + C_VX] += st[V1 + st[c + C_VSEL]] * x
+        st[c + C_DX] += st[D1 + st[c + C_VSEL]] * x
         if at >= 0:
             wave[at + i] = code
         limit = st[c + C_PEAK]
         if x > limit or x < -limit:
             over = st[c + C_OVER] + 1
             st[c + C_OVER] = over
-            if over >= st[PEAK_SCANS] and st[c + C_BIT]:
-                st[OPENED] |= st[c + C_BIT]
-                if not st[PEAK_TRIPS] & st[c + C_BIT]:
-                    st[PEAK_TRIPS] |= st[c + C_BIT]
-                    st[TRIP_SCAN] = st[SCANS]
-                    if st[WAVE_HOLD] < 0:
-                        st[WAVE_HOLD] = st[WAVE_POST]
+            bit = st[c + C_BIT]
+            if over >= st[PEAK_SCANS] and bit:
+                if x < 0:
+                    x = -x
+                if x > st[c + C_BREAK] and not (st[PEAK_TRIPS] | st[WAITING]) & bit:
+                    # The relay cannot break that: the breaker upstream may have its time.
+                    st[WAITING] |= bit
+                    st[c + C_MOST] = 0
+                    st[c + C_COUNT] = st[c + C_WAIT]
+                    st[BUSY] = 1
+                if st[WAITING] & bit:
+                    if x > st[c + C_MOST]:
+                        st[c + C_MOST] = x
+                else:
+                    _trip(st, bit)
         else:
             st[c + C_OVER] = 0
         c += CH_WORDS
+
+
+def _trip(st, bit):
+    st[OPENED] |= bit
+    if not st[PEAK_TRIPS] & bit:
+        st[PEAK_TRIPS] |= bit
+        st[TRIP_SCAN] = st[SCANS]
+        if st[WAVE_HOLD] < 0:
+            st[WAVE_HOLD] = st[WAVE_POST]
+
+
+def _count_down(st):
+    """Relays that are to be switched at a scan (never closed after a trip), trips that wait."""
+    busy = 0
+    c = HEAD_WORDS
+    for _ in range(st[N_CH]):
+        k = st[c + C_COUNT]
+        if k:
+            k -= 1
+            st[c + C_COUNT] = k
+            bit = st[c + C_BIT]
+            if k:
+                busy = 1
+            elif st[WAITING] & bit:
+                st[WAITING] &= ~bit
+                _trip(st, bit)
+            elif st[c + C_MAKE]:
+                trips = st[PEAK_TRIPS] | st[SHORT_TRIPS] | st[GROUND_TRIPS]
+                if not trips & bit and not st[LEASE_TRIPPED]:
+                    st[CLOSED] |= bit
+            else:
+                st[OPENED] |= bit
+        c += CH_WORDS
+    st[BUSY] = busy
 
 
 def _close(st, locked, v1):
@@ -178,7 +296,7 @@ def _close(st, locked, v1):
     n = st[N]
     n_ch = st[N_CH]
     slots = st[SLOTS]
-    words = SLOT_HEAD + 5 * n_ch
+    words = SLOT_HEAD + SLOT_CH * n_ch
     st[N_LIMIT] = st[N_MAX] if locked else st[N_FREE]
     head = st[HEAD]
     nxt = head + 1
@@ -232,6 +350,7 @@ def _close(st, locked, v1):
                 ring[r] += st[c + C_SUM]
                 ring[r + 1] = (ring[r + 1] >> shift) + (sq >> MERGE_SHIFT)
                 ring[r + 2] = (ring[r + 2] >> shift) + (st[c + C_VX] >> MERGE_SHIFT)
+                ring[r + 5] = (ring[r + 5] >> shift) + (st[c + C_DX] >> MERGE_SHIFT)
                 if st[c + C_MIN] < ring[r + 3]:
                     ring[r + 3] = st[c + C_MIN]
                 if st[c + C_MAX] > ring[r + 4]:
@@ -242,12 +361,14 @@ def _close(st, locked, v1):
             ring[r + 2] = st[c + C_VX]
             ring[r + 3] = st[c + C_MIN]
             ring[r + 4] = st[c + C_MAX]
+            ring[r + 5] = st[c + C_DX]
         st[c + C_SUM] = 0
         st[c + C_SQ] = 0
         st[c + C_VX] = 0
+        st[c + C_DX] = 0
         st[c + C_MIN] = 4095
         st[c + C_MAX] = 0
-        r += 5
+        r += SLOT_CH
         c += CH_WORDS
     if not merge:
         st[HEAD] = nxt  # last: the reader must never see a half-written slot

@@ -38,20 +38,52 @@ M_E_KWH = const(21)
 M_FLAGS = const(22)
 M_WELD = const(23)
 M_LEARN = const(24)
-M_WORDS = const(25)
+M_ZERO = const(25)
+M_DRIFT = const(26)
+M_MOVED = const(27)
+M_NOISE_N = const(28)
+M_NOISE_REST = const(29)
+M_SKEW = const(30)
+M_LEAD = const(31)
+M_AVG_N = const(32)
+M_AVG_SQ = const(33)
+M_AVG_SQ_REST = const(34)
+M_AVG_VX = const(35)
+M_AVG_VX_REST = const(36)
+M_AVG_SQ_OFF = const(37)
+M_AVG_VX_OFF = const(38)
+M_AVG_SQ_WIDTH = const(39)
+M_AVG_VX_WIDTH = const(40)
+M_WORDS = const(41)
 F_RAIL = const(1)
 F_FROZEN = const(2)
 F_ZERO = const(4)
 F_FLOW = const(8)
-_RAIL_LOW = const(15)
-_RAIL_HIGH = const(4080)
+F_CLIP = const(16)
+F_NOISE = const(32)
+_RAIL_LOW = const(31)
+_RAIL_HIGH = const(4064)
 _MID = const(2048)
 _ZERO_BAND = const(200)
 _BLOCK_CYCLES = const(10)
 _MOVE = const(160)
 _RESIDUE_MAX = const(2000)
-_NOISE_SHIFT = const(4)
+_NOISE_WINDOWS = const(1024)
 _NOISE_MAX = const(100)
+_NOISE_FLAG = const(144)
+_VOLTS_LEAST = const(480)
+_PART_MAX = const(8191)
+_ACROSS_MAX = const(1 << 26)
+_SYMMETRY = const(2)
+_SIZE_LEAST = const(16)
+_CALM = const(8)
+_DRIFT_STEP = const(1024)
+_DRIFT_MAX = const(3072)
+_AVG_BLOCKS = const(24)
+_AVG_OFF_FROM = const(12)
+_AVG_SQ_STEP = const(2)
+_AVG_VX_STEP = const(32000)
+_AVG_VX_OFF = const(64000)
 _DEFICIT = const(-(1 << 28))
 _KWH = const(1_000_000)
 _DC_MAX = const(32767)
@@ -60,8 +92,11 @@ _DC_MAX = const(32767)
 @micropython.viper
 def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
     """Account for the window at offset `at` of the kernel's ring. Allocates nothing."""
-    n = ring[at]
-    periods = ring[at + 1]
+    # Never `x[at]`: MicroPython 1.26 shifts an index that lives in a register in its place, and
+    # compiled on an RP2040 the third argument does.
+    r = at + 6
+    n = ring[r - 6]
+    periods = ring[r - 5]
     if periods > 1:
         n //= periods
     b[B_N] = n
@@ -72,11 +107,10 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
     block = b[B_BLOCK] >= _BLOCK_CYCLES
     if block:
         b[B_BLOCK] = 0
-    r = at + 6
     sv1 = ring[r]
     sv2 = 0 - sv1
     if b[B_VOLTS] > 1:
-        sv2 = ring[r + 5]
+        sv2 = ring[r + 6]
     if periods > 1:
         sv1 //= periods
         sv2 //= periods
@@ -87,14 +121,16 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
         vx = ring[r + 2]
         low = ring[r + 3]
         high = ring[r + 4]
+        dx = ring[r + 5]
         if periods > 1:
             sx //= periods
             sq = (sq // periods) << 6
             vx = (vx // periods) << 6
+            dx = (dx // periods) << 6
         residue = b[c + M_RESIDUE]
-        if residue != 0:
+        vsel = b[c + M_VSEL]
+        if residue:
             sq += (((n * residue) >> 8) - 2 * sx) * residue >> 8
-            vsel = b[c + M_VSEL]
             if vsel == 0:
                 sv = sv1
             elif vsel == 1:
@@ -102,6 +138,10 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
             else:
                 sv = sv1 - sv2
             vx -= (sv * residue) >> 8
+        in_phase = vx
+        if b[c + M_W_DIV]:
+            lead = b[c + M_SKEW] + (b[c + M_LEAD] * n >> 6)
+            vx += (dx >> 10) * lead + ((dx & 1023) * lead >> 10)
         raw = sq
         sq -= (n * b[c + M_NOISE]) >> 8
         mean = (sx << 4) // n
@@ -123,12 +163,12 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
             if root == 0:
                 root = 64
             d = 2
-            while d > 1 or d < 0 - 1:
+            while d > 1 or d < -1:
                 q = (root + s // root) >> 1
                 d = q - root
                 root = q
         b[c + M_RMS] = root
-        if b[c + M_W_DIV] != 0:
+        if b[c + M_W_DIV]:
             b[c + M_POWER] = ((vx // n) << 6) // b[c + M_W_DIV]
             unit = b[c + M_E_UNIT]
             rest = b[c + M_E_REST]
@@ -150,42 +190,218 @@ def reduce(b: ptr32, ring: ptr32, at: int):  # noqa: F821
             flags = F_RAIL
             if i < b[B_VOLTS]:
                 b[c + M_RMS] = 0
+        elif low <= _RAIL_LOW or high >= _RAIL_HIGH:
+            flags = F_CLIP
         if low == high:
             flags |= F_FROZEN
+        if low > _MID + _ZERO_BAND or high < _MID - _ZERO_BAND:
+            flags |= F_ZERO
         learn = b[c + M_LEARN]
-        if learn != 0:
+        if learn:
             middle = ((low + high) >> 1) - _MID
-            if middle > _ZERO_BAND or middle < 0 - _ZERO_BAND:
+            if middle > _ZERO_BAND or middle < -_ZERO_BAND:
                 flags |= F_ZERO
-            if square > b[c + M_WELD]:
-                dc = sx - ((n * b[c + M_RESIDUE]) >> 8)
-                if dc > _DC_MAX or dc < 0 - _DC_MAX:
+            dc = sx - ((n * residue) >> 8)
+            if dc > _DC_MAX or dc < -_DC_MAX:
+                swing = raw
+                if square > b[c + M_WELD]:
                     flags |= F_FLOW
-                elif square - dc * dc // n // n > b[c + M_WELD]:
-                    flags |= F_FLOW
+            else:
+                swing = raw - dc * dc // n
+                square = swing // n - (b[c + M_NOISE] >> 8)
+                if square > b[c + M_WELD]:
+                    volts = b[B_HEAD + M_RMS]
+                    if vsel and b[B_VOLTS] > 1:
+                        across = b[B_HEAD + M_WORDS + M_RMS]
+                        if vsel == 1:
+                            volts = across
+                        else:
+                            volts += across
+                    elif vsel == 2:
+                        volts += volts
+                    part = across = 0
+                    if volts > _VOLTS_LEAST:
+                        part = (in_phase // n << 6) // volts
+                        if part > _PART_MAX or part < -_PART_MAX:
+                            part = _PART_MAX
+                        across = dx
+                        if across > _ACROSS_MAX or across < -_ACROSS_MAX:
+                            across = _ACROSS_MAX
+                        across = (across >> 4) * 163 // volts
+                        if across > _PART_MAX or across < -_PART_MAX:
+                            across = _PART_MAX
+                    if part * part + across * across >= 12 * square:
+                        flags |= F_FLOW
+                    elif square > _NOISE_FLAG:
+                        flags |= F_NOISE
         b[c + M_FLAGS] = flags
-        if b[c + M_W_DIV] != 0:
+        if b[c + M_W_DIV] or i < b[B_VOLTS]:
             b[B_FLAGS] = b[B_FLAGS] | flags
-        if flags & (F_RAIL | F_ZERO | F_FLOW):
-            learn = 0
-        if learn != 0:
-            residue += ((mean << 4) - residue) >> (learn & 15)
+        step = 0
+        if learn:
+            if not flags & (F_RAIL | F_ZERO | F_FLOW | F_CLIP | F_NOISE):
+                d = (sx << 8) // n - residue
+                k = learn & 15
+                if learn > 15 and d < 256 and d > -256:
+                    k = 3
+                    if b[c + M_NOISE_N] >= 128:
+                        k = 7
+                    elif b[c + M_NOISE_N] >= 32:
+                        k = 5
+                d += b[c + M_DRIFT]
+                step = d >> k
+                b[c + M_DRIFT] = d - (step << k)
+                b[c + M_MOVED] = 0
+                if learn > 15 and swing < _NOISE_MAX * n:
+                    k = b[c + M_NOISE_N]
+                    if k < _NOISE_WINDOWS:
+                        k += 1
+                        b[c + M_NOISE_N] = k
+                    noise = b[c + M_NOISE]
+                    d = (swing << 8) // (n - 1) - noise + b[c + M_NOISE_REST]
+                    q = d // k
+                    b[c + M_NOISE] = noise + q
+                    b[c + M_NOISE_REST] = d - q * k
+        elif b[c + M_W_DIV]:
+            zero = b[c + M_ZERO]
+            size = high - zero
+            if zero - low > size:
+                size = zero - low
+            error = ((sx << 8) // n - residue + 8) >> 4
+            d = high + low - zero - zero - (residue >> 7)
+            if d < 0:
+                d = 0 - d
+            if size < _SIZE_LEAST:
+                q = error * error >> 2
+                if q > 64:
+                    q = 64
+                calm = b[c + M_AVG_SQ] - q < _CALM
+            else:
+                calm = d <= _SYMMETRY + (size >> 4)
+            d = 32 + (size >> 3)
+            if calm and error <= d and error >= 0 - d:
+                d = b[c + M_DRIFT] + error
+                if d > _DRIFT_STEP:
+                    d -= _DRIFT_STEP
+                    step = 1
+                elif d < -_DRIFT_STEP:
+                    d += _DRIFT_STEP
+                    step = -1
+                b[c + M_DRIFT] = d
+                d = b[c + M_MOVED] + step
+                if d > _DRIFT_MAX or d < -_DRIFT_MAX:
+                    step = 0
+                else:
+                    b[c + M_MOVED] = d
+        if step:
+            residue += step
             if residue > _RESIDUE_MAX:
                 residue = _RESIDUE_MAX
-            elif residue < 0 - _RESIDUE_MAX:
+            elif residue < -_RESIDUE_MAX:
                 residue = 0 - _RESIDUE_MAX
             b[c + M_RESIDUE] = residue
-            if residue > _MOVE or residue < 0 - _MOVE:
-                b[B_MOVE] = b[B_MOVE] | (1 << i)
-            if learn > 15 and raw < _NOISE_MAX * n:
-                noise = b[c + M_NOISE]
-                b[c + M_NOISE] = noise + (((raw << 8) // n - noise) >> _NOISE_SHIFT)
+        if residue > _MOVE or residue < -_MOVE:
+            b[B_MOVE] = b[B_MOVE] | (1 << i)
         if block:
-            b[c + M_BLK_N] = b[c + M_ACC_N]
-            b[c + M_BLK_SQ] = b[c + M_ACC_SQ]
-            b[c + M_BLK_VX] = b[c + M_ACC_VX]
+            k = b[c + M_ACC_N]
+            sq = b[c + M_ACC_SQ]
+            vx = b[c + M_ACC_VX]
+            b[c + M_BLK_N] = k
+            b[c + M_BLK_SQ] = sq
+            b[c + M_BLK_VX] = vx
             b[c + M_ACC_N] = 0
             b[c + M_ACC_SQ] = 0
             b[c + M_ACC_VX] = 0
-        r += 5
+            q = sq // k
+            sq = (q << 10) + (((sq - q * k) << 10) // k)
+            q = vx // k
+            vx = (q << 10) + (((vx - q * k) << 10) // k)
+            k = b[c + M_AVG_N]
+            soft = 0
+            s = b[c + M_AVG_SQ]
+            noise = b[c + M_NOISE]
+            d = (sq >> 1) - (s >> 1)
+            q = noise * 3 >> 4
+            if q > s >> 5:
+                q = s >> 5
+            width = b[c + M_AVG_SQ_WIDTH]
+            q += (s >> 7) + (noise >> 4) + (width << 2) + _AVG_SQ_STEP
+            if d > q or d < 0 - q:
+                k = -1
+            else:
+                q = d
+                if d < 0:
+                    q = 0 - d
+                b[c + M_AVG_SQ_WIDTH] = width + (q - width >> 2)
+            if k >= _AVG_OFF_FROM:
+                d += d
+                off = b[c + M_AVG_SQ_OFF]
+                off += d - (off >> 2)
+                b[c + M_AVG_SQ_OFF] = off
+                q = noise * 3 >> 3
+                if q > s >> 3:
+                    q = s >> 3
+                q += (s >> 4) + (noise >> 3) + (noise >> 5)
+                if off < 0:
+                    off = 0 - off
+                if off > q:
+                    soft = 1
+                if off > q + q:
+                    k = -1
+            s = b[c + M_AVG_VX]
+            d = (vx >> 1) - (s >> 1)
+            if s < 0:
+                s = 0 - s
+            width = b[c + M_AVG_VX_WIDTH]
+            q = (s >> 7) + (width << 2) + _AVG_VX_STEP
+            if d > q or d < 0 - q:
+                k = -1
+            else:
+                q = d
+                if d < 0:
+                    q = 0 - d
+                b[c + M_AVG_VX_WIDTH] = width + (q - width >> 2)
+            if k >= _AVG_OFF_FROM:
+                d += d
+                off = b[c + M_AVG_VX_OFF]
+                off += d - (off >> 2)
+                b[c + M_AVG_VX_OFF] = off
+                q = (s >> 4) + _AVG_VX_OFF
+                if off < 0:
+                    off = 0 - off
+                if off > q:
+                    soft = 1
+                if off > q + q:
+                    k = -1
+            if k < 1:
+                b[c + M_AVG_N] = k + 1
+                b[c + M_AVG_SQ] = sq
+                b[c + M_AVG_VX] = vx
+                b[c + M_AVG_SQ_REST] = 0
+                b[c + M_AVG_VX_REST] = 0
+                b[c + M_AVG_SQ_OFF] = 0
+                b[c + M_AVG_VX_OFF] = 0
+                b[c + M_AVG_SQ_WIDTH] = sq >> 5
+                if vx < 0:
+                    vx = 0 - vx
+                b[c + M_AVG_VX_WIDTH] = vx >> 5
+            else:
+                if soft:
+                    k = 4
+                    b[c + M_AVG_SQ] = b[c + M_AVG_SQ] + (b[c + M_AVG_SQ_OFF] >> 2)
+                    b[c + M_AVG_VX] = b[c + M_AVG_VX] + (b[c + M_AVG_VX_OFF] >> 2)
+                    b[c + M_AVG_SQ_OFF] = 0
+                    b[c + M_AVG_VX_OFF] = 0
+                if k < _AVG_BLOCKS:
+                    k += 1
+                    b[c + M_AVG_N] = k
+                d = sq - b[c + M_AVG_SQ] + b[c + M_AVG_SQ_REST]
+                q = d // k
+                b[c + M_AVG_SQ] = b[c + M_AVG_SQ] + q
+                b[c + M_AVG_SQ_REST] = d - q * k
+                d = vx - b[c + M_AVG_VX] + b[c + M_AVG_VX_REST]
+                q = d // k
+                b[c + M_AVG_VX] = b[c + M_AVG_VX] + q
+                b[c + M_AVG_VX_REST] = d - q * k
+        r += 6
         c += M_WORDS

@@ -25,7 +25,7 @@ class CounterStore:
         self._serial = 0  # of the newest slot; its parity is the slot's number
         self.note = ""
 
-    def load(self) -> dict:
+    def load(self) -> dict:  # on demand
         """{name: number} of the newest good slot; names that it lacks start at 0. Never raises."""
         best = {}
         notes = []

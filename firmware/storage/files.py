@@ -51,7 +51,7 @@ def join(folder, name):
     return folder.rstrip("/") + "/" + name
 
 
-def make_folder(folder):
+def make_folder(folder):  # on demand: read
     """Create the folder and its parents where missing; raises StorageError."""
     path = ""
     for part in folder.split("/"):
@@ -99,7 +99,7 @@ def replace(source, target):
             raise StorageError("cannot rename %s to %s: %s" % (source, target, why(error)))
 
 
-def _open_checked(path):
+def _open_checked(path):  # on demand: read
     """(stream at the payload, crc32, length), or None when there is no such file.
 
     Raises ValueError with what is wrong with the header."""
@@ -126,7 +126,7 @@ def _open_checked(path):
     return stream, crc, length
 
 
-def _load(path, keep=True):
+def _load(path, keep=True):  # on demand: read
     """The payload (or True when only checking), or None when the file is missing.
 
     Raises ValueError when it is damaged."""
@@ -160,7 +160,7 @@ def _load(path, keep=True):
         stream.close()
 
 
-def is_good(path):
+def is_good(path):  # on demand: read
     """True when the file exists and its checksum matches."""
     try:
         return _load(path, keep=False) is not None
@@ -168,7 +168,7 @@ def is_good(path):
         return False
 
 
-def read(path):
+def read(path):  # on demand: read
     """Returns (payload or None, version, note).
 
     version: "current", "previous", or "" when there is nothing to use.

@@ -60,7 +60,7 @@ class History:
         self._size = 4 * (count + 2)
         self._last = [-1, -1, -1]  # newest period recorded
         self._base = [[0] * count for _ in KINDS]  # Wh at its end
-        self._resume = None
+        self._resume: tuple | None = None
         self.note = ""
 
     def _path(self, kind):

@@ -139,7 +139,9 @@ class Journal:
                 return
             yield self.get(seq)
 
-    def _restore(self, seq, kind, outlet, reason, value, source, uptime_s, ms, when):
+    def _restore(  # on demand: boot
+        self, seq, kind, outlet, reason, value, source, uptime_s, ms, when
+    ):  # on demand: boot
         """Put back a record of an earlier start (boot only)."""
         if self.first_seq == 0 or not 0 < seq - self.last_seq <= self.capacity:
             # The first one, or a hole wider than the ring: nothing before it can be shown.
@@ -192,7 +194,7 @@ class JournalStore:
 
     # -- boot ---------------------------------------------------------------------------
 
-    def load(self):
+    def load(self):  # on demand: boot
         """Fill the journal with what flash holds, and number this start. Never raises."""
         self.bad = 0
         self.note = ""
@@ -216,7 +218,7 @@ class JournalStore:
     def _tail_path(self, slot):
         return files.join(self._folder, "journal.t%d" % slot)
 
-    def _load_tail(self, in_segments):
+    def _load_tail(self, in_segments):  # on demand: boot
         """Records of the newer tail file that no segment has; returns the highest boot number."""
         tail = b""
         newest = 0
@@ -244,13 +246,13 @@ class JournalStore:
         """Places for records in a segment, a torn one at the end not counted."""
         return max(files.size(self._segment(number)), 0) // _SIZE
 
-    def _measure(self):
+    def _measure(self):  # on demand: boot
         """Find out how far the active segment is filled."""
         used = max(files.size(self._segment(self._active)), 0)
         self._count = (used + _SIZE - 1) // _SIZE
         self._pad = -used % _SIZE
 
-    def _last(self, number):
+    def _last(self, number):  # on demand: boot
         """Last sequence number in a segment, or 0."""
         buffer = bytearray(_SIZE)
         slot = self._slots(number)
@@ -265,7 +267,7 @@ class JournalStore:
             pass  # there is no such segment yet, or it cannot be read: it holds nothing for us
         return 0
 
-    def _replay(self, number, slot):
+    def _replay(self, number, slot):  # on demand: boot
         """Records from `slot` on into the ring; returns the highest boot number seen."""
         boot = 0
         buffer = bytearray(_SIZE)
@@ -281,7 +283,7 @@ class JournalStore:
             pass
         return boot
 
-    def _put_back(self, record):
+    def _put_back(self, record):  # on demand: boot
         """One stored record into the ring; returns its boot number."""
         journal = self._journal
         row = struct.unpack(_FORMAT, record[:_BODY])

@@ -9,6 +9,7 @@ with `<outlet>.` exist once for each outlet of the board and are expanded by nam
 """
 
 import json
+import sys
 
 from micropython import const
 
@@ -40,83 +41,93 @@ DEFAULT = const(5)
 HELP = const(6)
 FLAGS = const(7)
 
-# (name, type, unit, min, max, default, help, flags); "@x" is taken from the board, see _bound().
-SCHEMA: tuple = (
-    ("device.id", IDENT, "", 0, 24, "", "name on MQTT; empty: from the chip's serial number", 1),
-    ("device.name", TEXT, "", 0, 32, "Tailgate", "name for people", 0),
-    ("wifi.ssid", TEXT, "", 0, 32, "", "network to join; empty: no Wi-Fi", 1),
-    ("wifi.password", TEXT, "", 0, 63, "", "password of that network", 3),
-    ("wifi.country", IDENT, "", 0, 2, "", "two letters, sets the radio's channels", 1),
-    ("mqtt.host", TEXT, "", 0, 64, "", "broker's name or address; empty: no MQTT", 1),
-    ("mqtt.port", INT, "", 1, 65535, 1883, "broker's port (8883 with TLS)", 1),
-    ("mqtt.user", TEXT, "", 0, 64, "", "user name at the broker", 1),
-    ("mqtt.password", TEXT, "", 0, 128, "", "password at the broker", 3),
-    ("mqtt.tls", BOOL, "", None, None, False, "encrypt the connection to the broker", 1),
-    ("mqtt.ca_file", TEXT, "", 0, 64, "", "file with the certificate (DER) to trust", 1),
-    ("mqtt.discovery", BOOL, "", None, None, True, "announce to Home Assistant", 1),
-    ("mqtt.interval_s", NUMBER, "s", 0.5, 60, 1, "time between two state messages", 0),
-    (
-        "mqtt.allow",
-        CHOICE,
-        "",
-        ("read", "outlets", "all"),
-        None,
-        "outlets",
-        "what MQTT may do: look, switch outlets, or change settings too",
-        0,
-    ),
-    ("supply.nominal_v", NUMBER, "V", 100, 127, 120, "nominal voltage of a leg to neutral", 0),
-    ("supply.hz", CHOICE, "Hz", (0, 50, 60), None, 0, "mains frequency; auto: measured", 0),
-    ("total.limit_w", INT, "W", 100, "@total_w", "@total_w", "limit of all outlets together", 0),
-    ("leg.limit_a", NUMBER, "A", 1, "@leg_a", "@leg_a", "limit of each leg", 0),
-    ("shed.restore_s", INT, "s", 10, 3600, 60, "headroom must last this long to restore", 0),
-    ("shed.min_off_s", INT, "s", 0, 1800, 180, "shortest time off (compressors need it)", 0),
-    ("shed.margin_w", INT, "W", 0, 2000, 200, "headroom wanted beyond the last demand", 0),
-    ("events.verbose", BOOL, "", None, None, True, "show links, settings and stalls too", 0),
-    (
-        "console.echo",
-        CHOICE,
-        "",
-        ("auto", "on", "off"),
-        None,
-        "auto",
-        "echo typed keys; auto: only when keys come singly",
-        0,
-    ),
+# (name, type, unit, min, max, default, help, flags); "@x" is taken from the board, see _bound();
+# the help of a row without one stands in settings_help.py.
+SCHEMA: tuple = (  # on demand: schema
+    ("device.id", IDENT, "", 0, 24, "", "", 1),
+    ("device.name", TEXT, "", 0, 32, "Tailgate", "", 0),
+    ("wifi.ssid", TEXT, "", 0, 32, "", "", 1),
+    ("wifi.password", TEXT, "", 0, 63, "", "", 3),
+    ("wifi.country", IDENT, "", 0, 2, "", "", 1),
+    ("mqtt.host", TEXT, "", 0, 64, "", "", 1),
+    ("mqtt.port", INT, "", 1, 65535, 1883, "", 1),
+    ("mqtt.user", TEXT, "", 0, 64, "", "", 1),
+    ("mqtt.password", TEXT, "", 0, 128, "", "", 3),
+    ("mqtt.tls", BOOL, "", None, None, False, "", 1),
+    ("mqtt.ca_file", TEXT, "", 0, 64, "", "", 1),
+    ("mqtt.discovery", BOOL, "", None, None, True, "", 1),
+    ("mqtt.interval_s", NUMBER, "s", 0.5, 60, 1, "", 0),
+    ("mqtt.allow", CHOICE, "", ("read", "outlets", "all"), None, "outlets", "", 0),
+    ("supply.nominal_v", NUMBER, "V", 100, 127, 120, "", 0),
+    ("supply.hz", CHOICE, "Hz", (0, 50, 60), None, 0, "", 0),
+    ("supply.loss_percent", NUMBER, "%", 20, 80, 50, "", 0),
+    ("supply.loss_s", NUMBER, "s", 0.1, 3, 0.5, "", 0),
+    ("supply.under_percent", NUMBER, "%", 50, 98, 88, "", 0),
+    ("supply.under_s", NUMBER, "s", 0.1, 600, 10, "", 0),
+    ("supply.over_percent", NUMBER, "%", 102, "@over_most", 110, "", 0),
+    ("supply.over_s", NUMBER, "s", 0.1, 600, 10, "", 0),
+    ("supply.high_percent", NUMBER, "%", 105, "@over_most", 120, "", 0),
+    ("supply.high_s", NUMBER, "s", 0.02, 10, 0.16, "", 0),
+    ("supply.hz_percent", NUMBER, "%", 1, 8, 5, "", 0),
+    ("supply.hz_s", NUMBER, "s", 0.2, 600, 10, "", 0),
+    ("temperature.derate_c", INT, "C", 30, 110, 70, "", 0),
+    ("temperature.trip_c", INT, "C", 40, 120, 85, "", 0),
+    ("temperature.sensor", CHOICE, "", (0, "yes", "no"), None, 0, "", 0),
+    ("gfci.input", CHOICE, "", ("none", "high", "low"), None, "none", "", 0),
+    ("contactor.feedback", CHOICE, "", ("none", "high", "low"), None, "none", "", 0),
+    ("relay.zero_cross", BOOL, "", None, None, True, "", 0),
+    ("relay.break_mode", CHOICE, "", ("open", "wait"), None, "open", "", 0),
+    ("relay.wait_ms", INT, "ms", 1, 100, 20, "", 0),
+    ("relay.operations", INT, "", 1000, 10_000_000, 100_000, "", 0),
+    ("total.limit_w", INT, "W", 100, "@total_w", "@total_w", "", 0),
+    ("leg.limit_a", NUMBER, "A", 1, "@leg_a", "@leg_a", "", 0),
+    ("shed.restore_s", INT, "s", 10, 3600, 60, "", 0),
+    ("shed.min_off_s", INT, "s", 0, 1800, 180, "", 0),
+    ("shed.margin_w", INT, "W", 0, 2000, 200, "", 0),
+    ("shed.restarts", INT, "", 0, 12, 6, "", 0),
+    ("events.verbose", BOOL, "", None, None, True, "", 0),
+    ("console.echo", CHOICE, "", ("auto", "on", "off"), None, "auto", "", 0),
 )
 
-OUTLET_SCHEMA: tuple = (
-    ("name", TEXT, "", 0, 24, "", "name for people; empty: the outlet's own", 0),
-    ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "continuous current limit", 0),
-    (
-        "trip_class",
-        CHOICE,
-        "",
-        ("fast", "standard", "slow", "motor"),
-        None,
-        "standard",
-        "how long an overload may last",
-        0,
-    ),
-    ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "peak limit: this x rating x sqrt 2", 0),
-    ("priority", INT, "", 1, 9, "@priority", "1 is kept longest, 9 is shed first", 0),
-    (
-        "after_boot",
-        CHOICE,
-        "",
-        ("off", "last", "on"),
-        None,
-        "off",
-        "state after a restart; a trip always stays off",
-        0,
-    ),
+OUTLET_SCHEMA: tuple = (  # on demand: schema
+    ("name", TEXT, "", 0, 24, "", "", 0),
+    ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "", 0),
+    ("trip_class", CHOICE, "", ("fast", "standard", "slow", "motor"), None, "standard", "", 0),
+    ("peak", BOOL, "", None, None, True, "", 0),
+    ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "", 0),
+    ("short_time", BOOL, "", None, None, True, "", 0),
+    ("short_x", NUMBER, "", 2, "@peak_x", "@short_default", "", 0),
+    ("short_s", NUMBER, "s", 0.02, 3, 0.5, "", 0),
+    ("continuous", CHOICE, "", ("warn", "shed", "off"), None, "warn", "", 0),
+    ("continuous_x", NUMBER, "", 0.5, 1, 0.8, "", 0),
+    ("continuous_h", NUMBER, "h", 0.01, 24, 3, "", 0),
+    ("voltage", BOOL, "", None, None, True, "", 0),
+    ("frequency", BOOL, "", None, None, True, "", 0),
+    ("temperature", BOOL, "", None, None, True, "", 0),
+    ("gfci", BOOL, "", None, None, True, "", 0),
+    ("switch_at", CHOICE, "", ("zero", "peak", "any"), None, "zero", "", 0),
+    ("breaking_a", NUMBER, "A", "@rating_a", "@break_most", "@break_a", "", 0),
+    ("priority", INT, "", 1, 9, "@priority", "", 0),
+    ("after_boot", CHOICE, "", ("off", "last", "on"), None, "off", "", 0),
 )
 
 _PEAK_DEFAULT_X10 = const(80)
 _PEAK_MAX_X10 = const(120)
+_SHORT_DEFAULT_X10 = const(60)
+_NOMINAL_MAX_MV = const(127_000)
+_OVER_MAX_PERCENT = const(140)
+
+# groups whose values have to go with each other or with the board, see settings_rules.py
+_RULED = ("supply", "temperature", "gfci", "contactor")
 
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
+
+
+def _drop(name):
+    """Forget a module that is needed seldom; a package keeps its modules as attributes."""
+    sys.modules.pop("firmware.storage." + name, None)
+    sys.modules["firmware.storage"].__dict__.pop(name, None)
 
 
 class SettingError(Exception):
@@ -154,7 +165,7 @@ def _is_ident(data):
     return True
 
 
-def allowed_text(entry):
+def allowed_text(entry):  # on demand
     """What an entry accepts, in words: "1 to 20 A", "fast, standard, slow or motor"."""
     kind = entry[TYPE]
     if kind == BOOL:
@@ -170,7 +181,7 @@ def allowed_text(entry):
     return "%s of %d to %d bytes" % (what, entry[MIN], entry[MAX])
 
 
-def check(entry, value):
+def check(entry, value):  # on demand
     """The value that `entry` stores for a value or a text; SettingError when it does not fit."""
     kind = entry[TYPE]
     try:
@@ -232,6 +243,8 @@ class Settings:
         self._folder = folder
         self._values = {}  # name -> value, only where it differs from the default
         self._saved = {}  # the same as last loaded or saved
+        self._defaults = {}  # of names that were asked for
+        self._disabled: list | None = None  # what disabled() said last
         self._unknown = {}  # keys of a newer version: kept, and written back
         self._hooks = []
         self._reboot = []
@@ -240,7 +253,7 @@ class Settings:
 
     # -- the schema ---------------------------------------------------------------------
 
-    def names(self):
+    def names(self):  # on demand: schema
         """Generator of all names, in the schema's order."""
         for row in SCHEMA:
             yield row[NAME]
@@ -248,21 +261,21 @@ class Settings:
             for row in OUTLET_SCHEMA:
                 yield outlet.name + "." + row[NAME]
 
-    def index(self, name: str) -> int:
+    def index(self, name: str) -> int:  # on demand
         """Position of a name (the value of a `setting` event), or -1."""
         for i, known in enumerate(self.names()):
             if known == name:
                 return i
         return -1
 
-    def name_at(self, index: int) -> str:
+    def name_at(self, index: int) -> str:  # on demand
         """The name at a position, or "" when there is none."""
         for i, known in enumerate(self.names()):
             if i == index:
                 return known
         return ""
 
-    def _find(self, name):
+    def _find(self, name):  # on demand: schema
         """(row, outlet or None), or (None, None)."""
         for row in SCHEMA:
             if row[NAME] == name:
@@ -276,7 +289,7 @@ class Settings:
                         return row, self._board.outlets[index]
         return None, None
 
-    def _bound(self, bound, outlet):
+    def _bound(self, bound, outlet):  # on demand: schema
         """A bound or default, with "@x" replaced by the board's figure."""
         if not isinstance(bound, str) or bound[:1] != "@":
             return bound
@@ -289,12 +302,22 @@ class Settings:
         if bound == "@priority":
             return outlet.priority
         # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.
+        if bound == "@over_most":
+            reach = self._board.channels[0].full_scale / 1.41421 / _NOMINAL_MAX_MV * 98
+            return min(_OVER_MAX_PERCENT, int(reach))
         full_scale = self._board.channels[outlet.channel].full_scale
+        if bound[:6] == "@break":
+            most = int(full_scale / 1414.21 * 0.89)  # as far as it is above any zero, A RMS
+            return most if bound == "@break_most" else min(most, outlet.breaking_ma // 1000)
         reach_x10 = int(full_scale / outlet.rating_ma / 1.41421 * 9.8)
-        cap = _PEAK_DEFAULT_X10 if bound == "@peak_default" else _PEAK_MAX_X10
+        cap = _PEAK_MAX_X10
+        if bound == "@peak_default":
+            cap = _PEAK_DEFAULT_X10
+        elif bound == "@short_default":
+            cap = _SHORT_DEFAULT_X10
         return _plain(min(cap, reach_x10) / 10)
 
-    def entry(self, name: str) -> tuple:
+    def entry(self, name: str) -> tuple:  # on demand: schema
         """(name, type, unit, min, max, default, help, flags) with the board's figures.
 
         SettingError when there is no such setting."""
@@ -312,10 +335,41 @@ class Settings:
             row[FLAGS],
         )
 
-    def _no_such(self, name):
+    def help(self, name: str) -> str:  # on demand
+        """What a setting does, in a sentence."""
+        row, outlet = self._find(name)
+        if row is None:
+            raise SettingError(self._no_such(name))
+        if row[HELP]:
+            return row[HELP]
+        from firmware.storage import settings_help as texts
+
+        key = "\n%s%s: " % ("*." if outlet else "", row[NAME])
+        at = texts.TEXT.find(key) + len(key)
+        text = texts.TEXT[at : texts.TEXT.find("\n", at)]
+        _drop("settings_help")
+        return text
+
+    def disabled(self) -> list:
+        """Protection stages that their owner has switched off, by the settings' names."""
+        if self._disabled is not None:  # asked for with each state message
+            return self._disabled
+        self._disabled = found = []
+        for name in sorted(self._values):
+            row, outlet = self._find(name)
+            if row is not None and self._values[name] in (False, "off") and outlet is not None:
+                if row[DEFAULT] is True or row[NAME] == "continuous":
+                    found.append(name)
+        if self.get("temperature.sensor") == "no":
+            found.append("temperature.sensor")
+        return found
+
+    def _no_such(self, name):  # on demand
         dot = name.find(".")
         group = name[: dot + 1] if dot > 0 else ""
         found = [known for known in self.names() if group and known.startswith(group)]
+        near = [known for known in found if known.startswith(name[: dot + 2])]
+        found = near or found  # an outlet has too many for a sentence
         if not found:
             for known in self.names():
                 start = known[: known.find(".") + 1] + "*"
@@ -330,16 +384,21 @@ class Settings:
         """The value in force; SettingError when there is no such setting."""
         if name in self._values:
             return self._values[name]
+        if name in self._defaults:
+            return self._defaults[name]
         row, outlet = self._find(name)
         if row is None:
             raise SettingError(self._no_such(name))
-        return self._bound(row[DEFAULT], outlet)
+        value = self._bound(row[DEFAULT], outlet)
+        if outlet is None:  # asked for each second, perhaps; the outlets' only at a change
+            self._defaults[name] = value
+        return value
 
     def outlet(self, index: int, key: str):
         """The value of `<outlet>.<key>` for the outlet at `index`."""
         return self.get(self._board.outlets[index].name + "." + key)
 
-    def text(self, name: str) -> str:
+    def text(self, name: str) -> str:  # on demand
         """The value for people: with its unit, secrets only as set or not."""
         entry = self.entry(name)
         value = self.get(name)
@@ -353,19 +412,33 @@ class Settings:
             return "%s %s" % (value, entry[UNIT])
         return str(value)
 
-    def set(self, name: str, value):
+    def set(self, name: str, value):  # on demand: change
         """Check a value (or its text) and put it in force; returns what is now stored.
 
         SettingError names the setting, what was wrong and what is allowed."""
         entry = self.entry(name)
         value = check(entry, value)
+        self._fit({name: value})
         self._put(entry, value)
         return value
 
-    def _put(self, entry, value):
+    def _fit(self, new: dict):  # on demand: change
+        """SettingError when `new` values do not go with each other, the others, or the board."""
+        for name in new:
+            if name[: name.find(".")] in _RULED:
+                from firmware.storage import settings_rules
+
+                try:
+                    settings_rules.fit(self, self._board, new)
+                finally:
+                    _drop("settings_rules")
+                return
+
+    def _put(self, entry, value):  # on demand: change
         name = entry[NAME]
         if value == self.get(name):
             return
+        self._disabled = None
         if value == entry[DEFAULT]:
             self._values.pop(name)
         else:
@@ -379,7 +452,7 @@ class Settings:
         """Have `callback(name)` called after a value changed (set, import_, defaults)."""
         self._hooks.append(callback)
 
-    def changed(self) -> list:
+    def changed(self) -> list:  # on demand: change
         """Names whose value is not saved yet."""
         names = [n for n in self._values if self._values[n] != self._saved.get(n)]
         names.extend(n for n in self._saved if n not in self._values)
@@ -389,13 +462,13 @@ class Settings:
         """Names that changed since the start and take effect at the next one."""
         return list(self._reboot)
 
-    def defaults(self):
+    def defaults(self):  # on demand: change
         """Every value back to its default (in memory; `save` makes it last)."""
         for name in list(self._values):
             entry = self.entry(name)
             self._put(entry, entry[DEFAULT])
 
-    def export(self) -> dict:
+    def export(self) -> dict:  # on demand
         """All values by name, without the secrets."""
         result = {}
         for name in self.names():
@@ -404,7 +477,7 @@ class Settings:
                 result[name] = self.get(name)
         return result
 
-    def import_(self, values: dict) -> list:
+    def import_(self, values: dict) -> list:  # on demand: change
         """Put many values in force, all or none; names of a newer version are kept aside.
 
         Returns the names kept aside; SettingError for the first value that does not fit."""
@@ -417,6 +490,7 @@ class Settings:
             else:
                 entry = self.entry(name)
                 checked.append((entry, check(entry, values[name])))
+        self._fit({entry[NAME]: value for entry, value in checked})
         for entry, value in checked:
             self._put(entry, value)
         if unknown:
@@ -426,7 +500,7 @@ class Settings:
 
     # -- flash --------------------------------------------------------------------------
 
-    def save(self) -> list:
+    def save(self) -> list:  # on demand: change
         """Make the values last; returns the names written anew. Raises files.StorageError."""
         names = self.changed()
         if not names and not self._rewrite:
@@ -439,9 +513,10 @@ class Settings:
         self._rewrite = False
         return names
 
-    def load(self):
+    def load(self):  # on demand: boot
         """Read what was saved; never raises. Damaged: previous version, then the defaults."""
         self._values = {}
+        self._disabled = None
         self._unknown = {}
         data, _, note = files.read(self._path)
         stored = {}
@@ -468,6 +543,13 @@ class Settings:
                     self._values[name] = value
             except SettingError as error:
                 refused.append(str(error) + ", its default is used")
+        try:
+            self._fit(dict(self._values))
+        except SettingError as error:
+            refused.append("%s, the defaults of its group are used" % error)
+            for name in list(self._values):
+                if name[: name.find(".")] in _RULED:
+                    self._values.pop(name)
         if refused:
             note = "; ".join(([note] if note else []) + refused)
         self._saved = dict(self._values)

@@ -43,7 +43,10 @@ def close(chip: Chip, *names: str, settle_s: float = 0.1) -> None:
     for name in names:
         answer = chip.ask(f"on {name}")
         assert answer["ok"], f"on {name} was refused: {answer}"
-        assert chip.pico.level(chip.relays[name]) == 1, f"{name}: ok, but its relay is not driven"
+        until = chip.pico.now_us + 25_000  # at the latest when the voltage is zero again
+        while chip.pico.level(chip.relays[name]) != 1:
+            assert chip.pico.now_us < until, f"{name}: ok, but its relay is not driven"
+            chip.pico.run(0.001)
     chip.pico.run(settle_s)
 
 
@@ -57,16 +60,16 @@ def after(pico: EmulatedPico, t_us: float, gpios: set[int]) -> list[Edge]:
     return [edge for edge in pico.edges if edge.gpio in gpios and edge.t_us >= t_us]
 
 
-def short(chip: Chip, name: str) -> tuple[float, float]:
-    """Short-circuit an outlet for 20 ms; (us from the lasting crossing of its peak limit to the
-    relay pin's edge, time of that edge). A touch that two scans meet is cut before it lasts: the
-    first figure is negative then."""
+def short(chip: Chip, name: str, seconds: float = 0.02) -> tuple[float, float]:
+    """Short-circuit an outlet for some time; (us from the lasting crossing of its peak limit to
+    the relay pin's edge, time of that edge). A touch that two scans meet is cut before it lasts:
+    the first figure is negative then."""
     pico = chip.pico
     mark = len(pico.edges)
     at_us = int(pico.now_us)
     chip.truck.command(f"short {name}")
     crossing, _ = chip.crossing_us(name, at_us)
-    pico.run(0.02)
+    pico.run(seconds)
     chip.truck.command(f"unshort {name}")
     edge = opened_us(pico, chip.relays[name], mark)
     assert edge is not None, f"{name}: the relay stayed closed on a short circuit"
@@ -92,3 +95,10 @@ def energy_mwh(pico: EmulatedPico) -> dict[str, int]:
     newest = max((json.loads(data.split(b"\n", 1)[1]) for data in slots), key=lambda slot: slot[0])
     counters: dict[str, int] = newest[1]
     return counters
+
+
+def latched(pico: EmulatedPico) -> dict[str, list[int]]:
+    """What flash says has tripped."""
+    data = pico.files()["data/latch.json"]
+    table: dict[str, list[int]] = json.loads(data.split(b"\n", 1)[1])["latched"]
+    return table

@@ -144,6 +144,25 @@ def test_a_recorded_motor_holds_when_it_fits_and_trips_when_it_does_not() -> Non
     assert rig.verdict(chip, "bed1") == "tripped/peak"
 
 
+def test_a_converter_that_does_not_answer_opens_everything_and_hangs_nothing() -> None:
+    chip = rig.booted()
+    pico = chip.pico
+    rig.close(chip, *chip.relays)
+    mark, start_us = len(pico.edges), pico.now_us
+    chip.truck.command("converter silent")
+    pico.run(0.15)
+    for name, gpio in chip.relays.items():
+        opened = rig.opened_us(pico, gpio, mark)
+        assert opened is not None and opened - start_us <= 100_000, f"{name}: {opened}"
+    assert rig.verdict(chip, "bed1") == "fault/sensor"
+    assert "converter" in chip.ask("on bed2")["error"]
+    chip.truck.command("converter ok")
+    pico.run(0.8)
+    for name in chip.relays:
+        assert chip.ask(f"reset {name}")["ok"], name
+    rig.close(chip, *chip.relays)
+
+
 def test_a_hung_chip_opens_its_relays_then_resets_and_remembers_its_trips() -> None:
     chip = rig.booted()
     pico, truck = chip.pico, chip.truck
@@ -183,6 +202,27 @@ def test_a_hung_chip_opens_its_relays_then_resets_and_remembers_its_trips() -> N
     rig.close(chip, "cabin1", "bed1")
 
 
+def test_a_trip_that_flash_has_not_heard_of_outlasts_a_hang() -> None:
+    chip = rig.booted()
+    pico = chip.pico
+    rig.close(chip, "cabin1", "bed1")
+    assert chip.ask("set bed1.trip_class fast")["ok"]
+    chip.truck.command("plug bed1 resistive amps=40")
+    pico.run(1.5)
+    heat = rig.outlets(chip)["bed1"]["heat_percent"]
+    rig.short(chip, "cabin1")
+    pico.send("hang\r")
+    pico.run(0.5)
+    assert not rig.latched(pico), "the hang came first"
+    rig.until_reset(chip, 10.0)
+    pico.run(rig.BOOT_S)
+    rows = rig.outlets(chip)
+    assert (rows["cabin1"]["state"], rows["cabin1"]["reason"]) == ("tripped", "peak")
+    assert 0.7 * heat < rows["bed1"]["heat_percent"] < heat + 8, "kept in 32nds, rounded up"
+    pico.run(0.5)
+    assert "cabin1" in rig.latched(pico)
+
+
 def test_an_overload_during_a_block_of_the_loop_is_cut_by_the_short_time_stage() -> None:
     chip = rig.booted()
     pico = chip.pico
@@ -198,7 +238,8 @@ def test_an_overload_during_a_block_of_the_loop_is_cut_by_the_short_time_stage()
     assert ended_us - blocked_us >= 2.5e6, "the loop stood still for all of the overload"
     edge = rig.opened_us(pico, chip.relays["bed1"], mark)
     assert edge is not None, "the overload was not cut"
-    assert 0.5e6 <= edge - begun_us <= 0.6e6, f"cut after {(edge - begun_us) / 1e6:.3f} s"
+    # The window in which it began counts as a whole: up to a cycle early.
+    assert 0.483e6 <= edge - begun_us <= 0.6e6, f"cut after {(edge - begun_us) / 1e6:.3f} s"
     pico.run(0.3)
     assert rig.verdict(chip, "bed1") == "tripped/short_time"
     (record,) = rig.events(chip, "tripped", "bed1")
@@ -219,6 +260,56 @@ def test_a_short_circuit_during_a_block_is_cut_and_recorded_afterwards() -> None
     assert rig.verdict(chip, "bed1") == "tripped/peak"
     (record,) = rig.events(chip, "tripped", "bed1")
     assert record["current_a"] > 200, f"not the current of the fault: {record}"
+
+
+def test_a_ground_fault_and_a_waiting_trip_need_no_python() -> None:
+    chip = rig.booted()
+    pico = chip.pico
+    for setting in ("gfci.input high", "cabin1.gfci off", "relay.break_mode wait"):
+        assert chip.ask("set " + setting)["ok"]
+    assert chip.ask("set relay.wait_ms 30")["ok"]
+    chip.truck.command("plug cabin1 resistive amps=10")
+    rig.close(chip, *chip.relays)
+    pico.send("block 600\r")
+    pico.run(0.05)
+    mark = len(pico.edges)
+    fault_us = pico.now_us
+    chip.truck.command("gfci 1")
+    pico.run(0.02)
+    for name, pin in chip.relays.items():
+        opened_us = rig.opened_us(pico, pin, mark)
+        if name == "cabin1":
+            assert opened_us is None, "it is not to open for that"
+        else:  # two scans, and the emulator moves inputs each ms
+            assert opened_us is not None and opened_us - fault_us < 2000, name
+    chip.truck.command("gfci 0")
+    latency, _ = rig.short(chip, "cabin1", 0.06)
+    assert 29_000 < latency < 32_000, f"told to wait for 30 ms, opened after {latency:.0f} us"
+    pico.run(0.8)
+    assert rig.verdict(chip, "cabin1") == "tripped/peak"
+    for name in ("cabin2", "bed1", "bed2", "bed240"):
+        assert rig.verdict(chip, name) == "tripped/ground_fault", name
+
+
+def test_contacts_make_at_the_zero_once_the_relay_is_known() -> None:
+    chip = rig.booted()
+    pico, truck = chip.pico, chip.truck
+    truck.command("relay bed1 operate_ms=11 release_ms=4")
+    truck.command("plug bed1 resistive amps=12")
+    for k in range(4):
+        rig.close(chip, "bed1", settle_s=0.1 + k * 0.0017)
+        pico.send("off bed1\r")
+        pico.run(0.12 + k * 0.0023)
+    off_ms = []
+    for t_us, name, closed in truck.contacts:
+        if name == "bed1" and closed:
+            half = truck.supply.cycles(t_us) * 2 % 1
+            off_ms.append((half if half < 0.5 else half - 1) * 500 / truck.supply.hz)
+    assert len(off_ms) == 4 and abs(off_ms[0]) > 2, "the first by the default, 3 ms off"
+    assert all(abs(x) < 1.0 for x in off_ms[1:]), off_ms
+    relay = rig.outlets(chip)["bed1"]["relay"]
+    assert relay["operate_ms"] == pytest.approx(11, abs=0.7)
+    assert (relay["operations"], relay["load_breaks"], relay["largest_break_a"]) == (4, 4, 12)
 
 
 def test_a_loop_that_comes_back_after_the_lease_finds_its_outlets_in_fault() -> None:
@@ -355,7 +446,7 @@ def test_hundreds_of_commands_leave_the_heap_whole() -> None:
     assert sent > 300
     pico.run(0.3)
     after = chip.ask("mem")
-    assert after["largest"] >= 90_000, after
+    assert after["largest"] >= 40_000, after  # two TLS records of 16 KB, and more
     assert abs(after["free"] - before["free"]) <= 3000, f"{before} before, {after} after"
     assert chip.ask("selftest")["passed"]
     rig.close(chip, "bed1")

@@ -42,6 +42,12 @@ class FakeController:
         app.journal.add(kinds[verb], index, events.COMMAND, 0, source)
         return ""
 
+    def later(self, index, source, force=False):
+        return self.command("on", index, source, force)
+
+    def warning(self, name):
+        return ""
+
 
 class FakeApp:
     """What interfaces see of the app, report included."""
@@ -99,6 +105,10 @@ class FakeApp:
             "priority": 3,
             "trips": 0,
         }
+
+    def relays(self, app, outlets):
+        for row in outlets.values():
+            row["relay"] = {"operations": 12, "load_breaks": 3, "largest_break_a": 18}
 
     def state(self, app):
         outlets = {}

@@ -31,6 +31,14 @@ class FakeController:
         app.journal.add(kinds[verb], index, events.COMMAND, 0, source)
         return ""
 
+    def later(self, index, source, force=False):
+        return self.command("on", index, source, force)
+
+    def warning(self, name):
+        if name == "leg.limit_a":
+            return "leg l1 carries 31.0 A now: what is too much will be shed by the curve"
+        return ""
+
 
 class FakeApp:
     """What console and commands see of the app. `amps`, `states`, `reasons` are by outlet."""
@@ -89,6 +97,10 @@ class FakeApp:
             "heat_percent": 12.5,
             "priority": self.settings.outlet(index, "priority"),
         }
+
+    def relays(self, app, outlets):
+        for row in outlets.values():
+            row["relay"] = {"operations": 12, "load_breaks": 3, "largest_break_a": 18}
 
     def state(self, app):
         outlets = {}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 levels: dict[int, int] = {}
 edges: list[tuple[int, int]] = []
 on_level: Callable[[int, int], None] | None = None
+on_read: Callable[[int], int] | None = None  # level of an input, else as in `levels`
 irq_off = 0
 
 
@@ -24,6 +25,8 @@ def install() -> None:
 def reset(listener: Callable[[int, int], None] | None = None) -> None:
     """A chip out of reset: no pin driven, nobody listens but `listener(gpio, level)`."""
     global on_level, irq_off
+    global on_read
+    on_read = None
     levels.clear()
     edges.clear()
     on_level = listener
@@ -45,14 +48,21 @@ class Pin:
     """A GPIO; all objects of one number are the same pin."""
 
     IN, OUT = 0, 1
+    PULL_UP, PULL_DOWN = 1, 2
 
-    def __init__(self, number: int, mode: int = IN, value: int | None = None) -> None:
+    def __init__(
+        self, number: int, mode: int = IN, pull: int | None = None, value: int | None = None
+    ) -> None:
         self.number = number
+        self.mode = mode
+        self.pull = pull
         if mode == Pin.OUT:
             self.value(value or 0)
 
     def value(self, level: int | None = None) -> int:
         if level is None:
+            if self.mode == Pin.IN and on_read is not None:
+                return on_read(self.number)
             return levels.get(self.number, 0)
         assert level in (0, 1)
         if levels.get(self.number) != level:

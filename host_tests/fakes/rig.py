@@ -23,6 +23,7 @@ from firmware import events  # noqa: E402
 from firmware.clock import Clock  # noqa: E402
 from firmware.controller import Controller  # noqa: E402
 from firmware.hal.fastlane import FastLane  # noqa: E402
+from firmware.hal.inputs import Inputs  # noqa: E402
 from firmware.protection import outlet as o  # noqa: E402
 from firmware.sensing import kernel, reduce  # noqa: E402
 from firmware.sensing.metering import Meter  # noqa: E402
@@ -52,6 +53,12 @@ class HostLane(FastLane):
 
     def follow(self) -> None:
         """Open what the kernel says, as the portable sampler does."""
+        closed = self.st[kernel.CLOSED]
+        if closed:
+            self.st[kernel.CLOSED] = 0
+            for i, pin in enumerate(self._pins):
+                if closed >> i & 1:
+                    pin.value(1)
         opened = self.st[kernel.OPENED]
         if opened:
             self.st[kernel.OPENED] = 0
@@ -76,7 +83,13 @@ class Core:
         self.meter = Meter(self.lane, reduce.reduce)
         self.clock = Clock()
         self.controller = Controller(
-            self.board, self.lane, self.meter, self.journal, self.settings, self.clock
+            self.board,
+            self.lane,
+            self.meter,
+            self.journal,
+            self.settings,
+            self.clock,
+            inputs=Inputs(self.board),
         )
         self.sampling = True  # False: the sampler is dead
         self.controlling = True  # False: the control task stands still
@@ -141,7 +154,8 @@ class Rig(Core):
     ) -> None:
         self.truck: Truck | None = None
         Core.__init__(self, board, settings)
-        self.truck = Truck(self.board, seed=seed, mains_hz=mains_hz)
+        self.truck = truck = Truck(self.board, seed=seed, mains_hz=mains_hz)
+        machine.on_read = lambda gpio: truck.read_pin(gpio, self.t_us)
         self.run(boot_s)
 
     def on_level(self, gpio: int, level: int) -> None:
@@ -157,7 +171,14 @@ class Rig(Core):
         assert self.truck is not None
         self.t_us += self.lane.period_us
         if self.sampling:
-            self.lane.codes[:] = array("i", self.truck.scan(self.t_us))
+            codes = self.truck.scan(self.t_us)
+            if self.truck.silent:  # as the RP2040's scan does
+                codes = [4095] * len(codes)
+                self.lane.st[kernel.SILENT] += 1
+            self.lane.codes[:] = array("i", codes)
+            if self.lane.reads_pins:  # as the RP2040's scan does
+                pins = [(x, self.truck.read_pin(x, self.t_us)) for x in self.board.inputs.values()]
+                self.lane.st[kernel.PINS] = sum(level << gpio for gpio, level in pins)
             self.lane.scan()
         self._control()
 
@@ -196,7 +217,8 @@ class WindowRig(Core):
     ) -> None:
         """`before`: the same truck before a reset of its chip; what latched is known."""
         latched = before.controller.latched() if before else {}
-        Core.__init__(self, board, settings)
+        # nothing can wait for a scan here: a window runs three of them
+        Core.__init__(self, board, {"relay.zero_cross": False, **(settings or {})})
         self.controller.restore(latched)
         self.load = dict.fromkeys((x.name for x in self.board.outlets), 0.0)
         self.welded: set[str] = set()
@@ -275,8 +297,8 @@ class WindowRig(Core):
             c = self.lane.base(i)
             st[c + kernel.C_SQ] = round(n * volts[i] ** 2 / 2)
             st[c + kernel.C_VX] = round(n * legs[0] * legs[i] / 2)
-            st[c + kernel.C_MIN] = max(0, 2048 - round(volts[i]))
-            st[c + kernel.C_MAX] = min(4095, 2048 + round(volts[i]))
+            st[c + kernel.C_MIN] = max(0, 2046 - round(volts[i]))
+            st[c + kernel.C_MAX] = min(4095, 2050 + round(volts[i]))
         for outlet in self.board.outlets:
             c = self.lane.base(outlet.channel)
             if outlet.name in self.broken:

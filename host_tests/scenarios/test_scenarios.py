@@ -31,6 +31,11 @@ def test_the_files_that_the_project_promises_are_there() -> None:
         "sensor_open",
         "welded_relay",
         "supply_loss",
+        "supply_high",
+        "frequency_low",
+        "gfci_trip",
+        "overtemperature",
+        "continuous_warn",
         "broker_away",
     }
     assert promised <= set(scenario.available())
@@ -72,7 +77,8 @@ def test_expectations_that_are_not_met_say_what_was_found(tmp_path: Path) -> Non
     assert found[4].endswith("ok bed1")
     assert found[5] == "on"
     assert 9.5 < float(found[6]) < 10.5
-    assert found[7].startswith("no such field; there is: state")
+    assert found[7].startswith("no such field; there is: ")
+    assert {"state", "current_a"} <= set(found[7].split())  # in no order: a dict of MicroPython
     assert found[8].endswith(" A")
     assert found[9] == "off"
     text = io.StringIO()

@@ -92,6 +92,36 @@ def test_limits_of_ul_489() -> None:
     assert protection.ul489_s(2, 40) == 240
 
 
+def test_each_class_has_its_own_curve() -> None:
+    wave = sine((40.0, 1))
+    latest = {kind: demand(wave, 20.0, kind).latest_s for kind in protection.TAU_S}
+    assert latest["fast"] == pytest.approx(1.1 * curve(2) / 3, rel=1e-3)
+    assert latest["motor"] == pytest.approx(1.1 * curve(2) * 2, rel=1e-3)
+    assert latest["slow"] == pytest.approx(1.1 * curve(2) * 2.5, rel=1e-3) and curve(2) > 38
+    assert demand(sine((39.0, 1)), 15.0, "slow").latest_s < protection.ul489_s(2, 15)
+
+
+def test_a_peak_that_the_supply_cannot_drive_is_beyond() -> None:
+    wave = sine((300.0, 5))
+    assert wave.peak == pytest.approx(424, rel=0.01)
+    assert wave.scaled(150).peak == pytest.approx(212, rel=0.01)
+    assert demand(wave, 20.0, most=430).kind == "cycle"
+    assert demand(wave, 20.0, most=420).kind == "beyond"
+    assert protection.prospective("bed1") == pytest.approx(1697, abs=1)
+    assert protection.prospective("bed240") == pytest.approx(3394, abs=1)
+
+
+def test_a_converter_cannot_tell_the_lamps_pulse_at_10_from_the_one_at_5() -> None:
+    """The reason why no stage can hold one and trip on the other."""
+    holds = protection.sight(protection._PULSE, protection.HOLD_X)
+    trips = protection.sight(protection._PULSE, protection.TRIP_X)
+    assert holds.one > 0.35 and trips.none > 0.45
+    assert holds.two == trips.two == 0
+    assert trips.high < protection.HOLD_X  # its codes look like what must hold
+    motor = protection.sight(MOTOR, protection.TRIP_X)
+    assert motor.two == 1 and motor.low > 9
+
+
 def test_verdicts() -> None:
     wanted = protection.Demand("curve", 9.0, 11.0)
     assert [verdict(wanted, t) for t in (8.9, 9.0, 11.0, 11.1, None)] == [
@@ -120,6 +150,13 @@ def test_the_grid_has_every_kind_of_case_on_every_class() -> None:
     kinds = {(demand(c.wave, c.rating).kind, c.rating) for c in cases}
     assert kinds == {(k, r) for k in ("hold", "cycle", "curve", "free") for r in (20.0, 40.0)}
     assert len(protection.grid(12)) == 12
+    classes = {(c.demand.kind, c.rating, c.trip_class) for c in cases}
+    for kind in ("hold", "curve"):
+        for rating in (20.0, 40.0):
+            assert {t for k, r, t in classes if (k, r) == (kind, rating)} == set(protection.TAU_S)
+    beyond = [c for c in cases if c.demand.kind == "beyond"]
+    assert {c.recording for c in beyond} == {protection._PULSE}
+    assert len(protection.grid(protection.CASES)) - 30 > 500 and len(beyond) < 30
 
 
 CASES = [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from firmware import events
 from firmware.interfaces import console, editor, screens
+from firmware.interfaces.commands import CommandError
 from firmware.interfaces.console import Console
 from firmware.interfaces.editor import Editor
 from host_tests.fakes.fake_console_app import FakeApp, FakePort
@@ -152,8 +153,8 @@ def test_quotes_keep_spaces(bench):
 @pytest.mark.parametrize(
     ("data", "error"),
     [
-        (b"x" * 201 + b"\n", "the line is longer than 200 bytes"),
-        (b"status " + b"y" * 5000 + b"\n", "the line is longer than 200 bytes"),
+        (b"x" * 513 + b"\n", "the line is longer than 512 bytes"),
+        (b"status " + b"y" * 5000 + b"\n", "the line is longer than 512 bytes"),
         (b"status\xff\xfe\n", "the line is not UTF-8 text"),
         (b"set device.name \xc3\n", "the line is not UTF-8 text"),
         (b"sta\x00tus\n", "the line has bytes that are not text"),
@@ -534,6 +535,79 @@ def test_editor_takes_any_bytes(data):
                 assert len(text.encode()) <= editor.LINE_MAX
                 line.remember(text)
             assert line.is_fresh()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('cal import {"bed1": [1.02, 0], "v": 1} --json', 4),
+        ('cal import {"bed1":[1.02,0]}', 3),
+        ("set device.name {a b", 4),
+        ('set device.name "{a b}"', 3),
+        ("a{b c}", 2),
+        ("}{", 1),
+        ("{", 1),
+    ],
+)
+def test_json_is_one_word(line, words):
+    found = console.split(line)
+    assert len(found) == words
+    if "import" in line:
+        assert found[2] == line[11 : line.index("}") + 1]
+
+
+@given(st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=4))
+def test_any_json_object_survives_the_line(value):
+    text = json.dumps(value)
+    assert console.split("cal import " + text) == ["cal", "import", text]
+
+
+class Work:
+    """A command that takes seconds, as commands.Job; it ends when `result` is set."""
+
+    def __init__(self):
+        self.progress = ""
+        self.polls = 0
+        self.result = None
+
+    def poll(self):
+        self.polls += 1
+        self.progress = f"work, {self.polls // 4} of 3 s"
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def test_long_work_shows_its_progress_and_lets_events_through(bench):
+    async def script(b):
+        work = Work()
+        run = b.app.commands.run
+        b.app.commands.run = lambda name, *rest: work if name == "cal" else run(name, *rest)
+        b.port.send(b"cal bed1 10\n")
+        while work.polls < 9:
+            await asyncio.sleep(0.01)
+        b.app.trip(2)
+        while work.polls < 30:
+            await asyncio.sleep(0.01)
+        text = b.port.text()
+        assert "# work, 1 of 3 s\r\n" in text and "# work, 2 of 3 s\r\n" in text
+        assert "bed1 tripped thermal" in text and "ok" not in text
+        b.port.send(b"mode\n")  # waits for its turn
+        work.result = {"channel": "bed1", "cleared": True}
+        await b.settle()
+        text = b.port.text()
+        assert text.index("ok bed1 is nominal again\r\n") < text.index("ok\r\n")
+
+        work = Work()
+        b.port.send(b"cal bed1 10 --json\n")
+        while work.polls < 9:
+            await asyncio.sleep(0.01)
+        work.result = CommandError("bed1: the load is off")
+        await b.settle()
+        assert json.loads(b.port.text()) == {"ok": False, "error": "bed1: the load is off"}
+        assert b.console._busy is False
+
+    bench.session(script)
 
 
 @given(st.text(max_size=60))

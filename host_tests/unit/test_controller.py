@@ -224,7 +224,7 @@ def test_a_broken_sensor_opens_its_outlet_and_no_other(how: str, name: str) -> N
     rig.run(2.0)
     assert all(rig.state(x.name) == "on" for x in rig.board.outlets if x.name != name)
     assert "cause is still there" in rig.do("reset", name)
-    assert "fault (current sensor)" in rig.do("on", name)
+    assert "fault (sensor: rail)" in rig.do("on", name)
     rig.sim(f"sensor {name} ok")
     rig.run(0.1)
     assert rig.do("reset", name) == ""
@@ -356,7 +356,7 @@ def test_a_loss_opens_and_nothing_starts_by_itself() -> None:
     assert took > 0.4 and rig.reason("bed1") == "supply"
     assert rig.state("bed240") == "fault"
     assert "- fault supply" in rig.log()
-    assert "no supply" in rig.do("reset", "bed1")
+    assert "supply lost" in rig.do("reset", "bed1")
     rig.sim("supply on")
     rig.run(1.0)
     assert "- cleared supply" in rig.log()
@@ -368,16 +368,16 @@ def test_a_loss_opens_and_nothing_starts_by_itself() -> None:
 
 
 def test_shed_and_restore() -> None:
-    """10.3 kW on 127 V; the least important goes, and returns when there is room."""
+    """11 kW on 127 V; the least important goes, and returns when there is room."""
     rig = WindowRig(settings={"shed.restore_s": 10, "shed.min_off_s": 20})
     rig.volts = 127.0
     for x in ("bed1", "bed2", "bed240"):
         assert rig.do("on", x) == ""
-    rig.load.update(bed1=19.3, bed2=19.3, bed240=21.2)
-    rig.until(lambda: rig.state("bed2") == "shed", 100)
+    rig.load.update(bed1=19.3, bed2=19.3, bed240=24)
+    rig.until(lambda: rig.state("bed2") == "shed", 300)
     rig.run(60)
     assert [rig.state(x) for x in ("bed1", "bed2", "bed240")] == ["on", "shed", "on"]
-    assert "shed" in rig.do("on", "bed2")
+    assert rig.do("on", "bed2").startswith("shed: needs")
     rig.load["bed240"] = 5
     took = rig.until(lambda: rig.state("bed2") == "on", 30)
     assert took == pytest.approx(10, abs=0.3)
@@ -391,7 +391,7 @@ def test_shedding_takes_the_outlet_that_suffices_and_no_other() -> None:
         rig.do("on", name)
         rig.sim(f"plug {name} resistive amps={amps}")
     rig.run(0.3)
-    rig.controller.dispatch.legs[0].thermal.set_permille(980)
+    rig.controller.dispatch.legs[0].thermal.set_permille(995)
     rig.run(3.0)
     assert [rig.state(x) for x in ("cabin1", "bed1", "bed240")] == ["on", "shed", "on"]
 
@@ -403,8 +403,8 @@ def test_an_outlet_that_overloads_itself_trips_and_is_not_shed() -> None:
     for x in ("cabin1", "bed1"):
         rig.do("on", x)
     rig.load.update(cabin1=10, bed1=100)
-    took = rig.until(lambda: not rig.coil("bed1"), 2)
-    assert 0.7 < took < 0.9
+    took = rig.until(lambda: not rig.coil("bed1"), 2.2)
+    assert 1.9 < took < 2.1
     assert rig.state("bed1") == "tripped" and rig.reason("bed1") == "leg"
     rig.run(60)
     assert rig.coil("bed1") == 0 and rig.state("cabin1") == "on"
@@ -425,13 +425,13 @@ def test_a_start_within_the_c_band_holds(times: float) -> None:
 
 def test_a_loss_while_shed_costs_no_restarts() -> None:
     rig = WindowRig(settings={"shed.restore_s": 10, "shed.min_off_s": 0})
-    for x in ("cabin1", "bed1"):
+    for x in ("cabin1", "bed1", "bed240"):
         rig.do("on", x)
-    rig.load.update(cabin1=20, bed1=38)
-    rig.until(lambda: rig.state("bed1") == "shed", 40)
+    rig.load.update(cabin1=20, bed1=20, bed240=18)
+    rig.until(lambda: rig.state("bed1") == "shed", 110)
     rig.volts = 0.0
     rig.run(60)
-    assert rig.controller.dispatch.restarts == [0] * 5 and rig.coil("bed1") == 0
+    assert rig.controller.dispatch.restarts(2) == 0 and rig.coil("bed1") == 0
     rig.volts = 120.0
     rig.load.update(cabin1=0, bed1=10)
     rig.until(lambda: rig.state("bed1") == "on", 15)
@@ -458,7 +458,7 @@ def test_admission_refuses_what_does_not_fit_and_force_tries() -> None:
     rig.load["bed240"] = 10
     rig.run(1)
     said = rig.do("on", "bed1")
-    assert said.startswith("drew 18") and "leg" in said
+    assert said.startswith("needs 18") and "leg" in said
     assert rig.do("on", "bed1", force=True) == ""
     assert rig.log()[-2:] == ["bed1 refused admission", "bed1 on command"]
 
@@ -541,7 +541,7 @@ def test_a_silent_sampler_opens_everything_and_nothing_closes_meanwhile() -> Non
     rig.sampling = False
     start = rig.t_us
     rig.until(lambda: not rig.coil("bed1"), 0.5)
-    assert 0.2 <= (rig.t_us - start) / 1e6 < 0.3
+    assert 0.04 < (rig.t_us - start) / 1e6 <= 0.1
     assert not rig.coil("contactor") and rig.state("bed1") == "fault"
     said = rig.do("on", "bed2")
     assert "sampler" in said and rig.coil("bed2") == 0
@@ -587,7 +587,9 @@ def test_a_limit_lowered_below_the_load_protects_by_its_curve() -> None:
 def test_a_gain_at_its_bound_keeps_the_peak_stage_alive() -> None:
     """At a gain of 0.8 eight times the rating is beyond the converter's range."""
     rig = Rig()
-    rig.controller.set_gains([0.8] * len(rig.board.channels))
+    for channel in rig.board.channels:
+        rig.meter.set_gain(channel.index, 0.8)
+    rig.controller.configure()
     rig.do("on", "bed1")
     rig.run(0.1)
     rig.sim("short bed1")
@@ -633,45 +635,6 @@ def test_recorded_appliances_hold(name: str) -> None:
     rig.run(2.0)
     assert rig.state("cabin2") == "on"
     assert [x for x in rig.log() if "tripped" in x or "shed" in x] == []
-
-
-# -- capture ----------------------------------------------------------------------------------
-
-
-def test_a_capture_shows_the_trip() -> None:
-    rig = Rig()
-    rig.do("on", "bed1")
-    rig.run(0.5)
-    rig.sim("short bed1")
-    rig.run(0.3)
-    capture = rig.controller.capture(2)
-    assert capture["frozen"] and capture["scan_period_us"] == PERIOD_US
-    codes = [int(capture["current"][i : i + 3], 16) for i in range(0, len(capture["current"]), 3)]
-    amps = [(x - capture["zero"]) * capture["amps_per_count"] for x in codes]
-    peak = max(range(len(amps)), key=lambda i: abs(amps[i]))
-    assert abs(amps[peak]) > 226 and (len(amps) - peak) * PERIOD_US > 50_000
-    assert not rig.controller.capture(2)["frozen"], "read: the next trip may be recorded"
-
-
-def test_calibration_refuses_nonsense_and_uses_sense() -> None:
-    rig = Rig()
-    controller = rig.controller
-    assert "load is off" in controller.calibrate(4, "gain", 10.0)
-    assert "by itself" in controller.calibrate(4, "zero", 0)
-    assert "only currents" in controller.calibrate(7, "gain", 1.0)
-    rig.do("on", "bed1")
-    rig.sim("sensor bed1 gain=1.1")
-    rig.sim("plug bed1 resistive amps=10")
-    rig.run(1.0)
-    assert "allowed: 0.8 to 1.2" in controller.calibrate(4, "gain", 5.0)
-    assert controller.calibrate(4, "gain", 10.0) == ""
-    assert controller.calibration_dirty
-    rig.run(0.5)
-    assert controller.amps_ma[2] == pytest.approx(10_000, rel=0.01)
-    assert rig.meter.watts(2) == pytest.approx(1200, rel=0.02)
-    limit = controller.outlets[2].thermal
-    pickup = rig.controller.bank.block[limit.at + 3] ** 0.5 * rig.meter.channels[4].unit_per_count
-    assert pickup == pytest.approx(21_000, rel=0.002)
 
 
 # -- cost -------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ class Judge:
     def __init__(self) -> None:
         self.heat = dict.fromkeys(NAMES, 0.0)  # A^2
         self.leg_heat = [0.0, 0.0]
+        self.leg_s = [0.0, 0.0]  # above its curve
+        self.hard_s = [0.0, 0.0]
         self.latched = dict.fromkeys(NAMES, False)
         self.broken_s = dict.fromkeys(NAMES, 0.0)
         self.leak_s = dict.fromkeys(NAMES, 0.0)
@@ -63,7 +65,7 @@ class Judge:
             seen = name not in rig.broken and rig.sampling
             # What passes the peak limit flows for a millisecond, not for the rig's whole cycle.
             if seen and amps < 8 * RATING[name]:
-                tau = TAU_S if amps * amps > self.heat[name] else COOL_S
+                tau = TAU_S if amps * amps > self.heat[name] or pin else COOL_S
                 self.heat[name] += (amps * amps - self.heat[name]) * CYCLE_S / tau
             hot = (1.05 * limit) ** 2 * 1.1
             if live and self.late_s > 0.1 and self.heat[name] > hot:
@@ -86,14 +88,18 @@ class Judge:
             assert events.WELDED in reasons, "blocked, and nobody can say why or clear it"
         for leg, members in enumerate(LEGS):
             on = [flowed[name] for name in members if rig.coil(name)]
-            # beyond four times its limit a leg is cut by the definite times, of 0.8 s at most
+            # beyond four times its limit a leg is cut by the hard limit, within 2 s
             amps = min(160, sum(x for x in on if x < 160))
             blind = members & rig.broken or not live
             if blind:
-                self.leg_heat[leg] = 0.0
+                self.leg_heat[leg] = self.leg_s[leg] = self.hard_s[leg] = 0.0
                 continue
-            self.leg_heat[leg] += (amps * amps - self.leg_heat[leg]) * CYCLE_S / 30
-            assert self.leg_heat[leg] < (1.02 * 40) ** 2 * 1.1, f"leg {leg}: {amps} A too long"
+            self.leg_heat[leg] += (amps * amps - self.leg_heat[leg]) * CYCLE_S / 130
+            above = self.leg_heat[leg] > (1.05 * 40) ** 2 * 1.1 and amps > 1.05 * 40
+            self.leg_s[leg] = self.leg_s[leg] + CYCLE_S if above else 0.0
+            self.hard_s[leg] = self.hard_s[leg] + CYCLE_S if amps > 1.51 * 40 else 0.0
+            assert self.leg_s[leg] < 2.2, f"leg {leg}: {amps} A too long"
+            assert self.hard_s[leg] < 2.2, f"leg {leg}: {amps} A beyond its hard limit"
         if self.silent_s > 0.35 and rig.controlling:
             assert not any(rig.coil(name) for name in NAMES), "closed without a sampler"
             assert not rig.coil("contactor")

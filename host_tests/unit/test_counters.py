@@ -97,6 +97,36 @@ def test_latch_survives(folder):
     assert LatchStore(folder).load() == {}
 
 
+def test_heat_and_the_times_of_trips_survive(folder):
+    store = LatchStore(folder)
+    heat, trips = {"bed1": 950, "cabin1": 80}, {"bed1": [3000, 4500]}
+    assert store.save(LATCHED, ["cabin1"], heat, trips, (5000, 1_800_000_000))
+    assert not store.save(LATCHED, ["cabin1"], heat, trips, (5001, 1_800_000_001))
+    assert store.save(LATCHED, ["cabin1"], {"bed1": 940}, trips, (5002, 0))
+    store.save(LATCHED, ["cabin1"], heat, trips, (5000, 1_800_000_000))
+    again = LatchStore(folder)
+    assert again.load() == LATCHED
+    assert again.heat == heat and again.epoch == 1_800_000_000
+    assert again.trips == {"bed1": [2000, 500]}, "ages, when it was written"
+    assert files.size(folder + "/latch.json") < 400
+    again.save({})
+    cold = LatchStore(folder)
+    cold.load()
+    assert (cold.heat, cold.trips, cold.epoch) == ({}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"heat": [1]}, {"heat": {"bed1": "x"}}, {"at": 5}, {"at": [1]}, {"trips": {"bed1": 3}}],
+)
+def test_latch_whose_heat_is_nonsense(folder, stored):
+    files.make_folder(folder)
+    files.write(folder + "/latch.json", json.dumps({"latched": LATCHED, "on": ["bed1"], **stored}))
+    store = LatchStore(folder)
+    assert store.load() == LATCHED, "what tripped is known all the same"
+    assert not store.trusted and store.note
+
+
 def test_latch_torn_at_every_length_is_not_trusted(folder):
     store = LatchStore(folder)
     store.save({}, ["bed1"])

@@ -15,6 +15,8 @@ from host_tests.fakes.rig import HostLane, kernel
 from firmware import board as boards  # isort: skip
 import itertools
 
+from tools.simulator import sensors
+
 PERIOD = 416
 SMALL = 1 << 30  # small ints of the RP2040 end here
 
@@ -131,25 +133,32 @@ def test_sums_are_numpys(seed: int, board: str) -> None:
     for c in lane.board.channels:
         bench.st[lane.base(c.index) + kernel.C_ZERO] = 2048 + int(rng.integers(-150, 150))
     codes = rng.integers(0, 4096, (230, n_ch))
+    changes = np.zeros((3, 230), dtype=np.int64)
+    zeros = np.array([bench.st[lane.base(i) + kernel.C_ZERO] for i in range(n_ch)])
+    one = np.diff(codes[:, 0] - zeros[0], prepend=0)
+    two = np.diff(codes[:, 1] - zeros[1], prepend=0) if volts > 1 else -one
+    changes[0], changes[1] = np.clip(one, -2047, 2047), np.clip(two, -2047, 2047)
+    changes[2] = np.clip(changes[0] - changes[1], -2047, 2047)
     seen = 0
     for row in codes:
         bench.scan(*(int(x) for x in row))
     for w in bench.windows():
         n = w[kernel.W_N]
         block = codes[seen : seen + n].astype(np.int64)
+        change = changes[:, seen : seen + n]
         seen += n
-        zeros = np.array([bench.st[lane.base(i) + kernel.C_ZERO] for i in range(n_ch)])
         x = block - zeros
         v1 = x[:, 0]
         v2 = x[:, 1] if volts > 1 else -v1
         select = [v1, v2, np.clip(v1 - v2, -4095, 4095)]
         for i in range(n_ch):
-            at = kernel.SLOT_HEAD + 5 * i
+            at = kernel.SLOT_HEAD + kernel.SLOT_CH * i
             v = select[bench.st[lane.base(i) + kernel.C_VSEL]]
             assert w[at] == x[:, i].sum()
             assert w[at + 1] == (x[:, i] ** 2).sum() < SMALL
             assert w[at + 2] == (v * x[:, i]).sum()
-            assert abs(w[at + 2]) < SMALL
+            assert w[at + 5] == (change[bench.st[lane.base(i) + kernel.C_VSEL]] * x[:, i]).sum()
+            assert abs(w[at + 2]) < SMALL and abs(w[at + 5]) < SMALL
             assert w[at + 3] == block[:, i].min() and w[at + 4] == block[:, i].max()
     assert seen
 
@@ -174,7 +183,7 @@ def test_a_late_reader_loses_no_energy(bench: Bench) -> None:
     last = windows[-1]
     assert last[kernel.W_PERIODS] == bench.lane.windows_merged() + 1
     assert sum(w[kernel.W_N] for w in windows) + bench.st[kernel.N] == len(bench.shown)
-    at = kernel.SLOT_HEAD + 5 * 2  # cabin1
+    at = kernel.SLOT_HEAD + kernel.SLOT_CH * 2  # cabin1
     periods = last[kernel.W_PERIODS]
     one = windows[5]
     assert last[at + 1] << 6 == pytest.approx(one[at + 1] * periods, rel=0.002)
@@ -323,16 +332,27 @@ def test_the_waveform_freezes_after_a_trip(bench: Bench) -> None:
         assert after < 500
     assert after * PERIOD >= 50_000
     bench.wave(60, 300)
-    text = lane.wave_hex(4)
-    codes = [int(text[i : i + 4], 16) for i in range(0, len(text), 4)]
+    codes = recorded(lane, 4)
     assert len(codes) * PERIOD >= 250_000
     assert codes == [row[4] for row in bench.shown[: trip + after]][-len(codes) :]
-    # a second trip does not touch it; read, it runs again
-    lane.freeze_wave()
-    assert lane.wave_frozen()
+    # a second trip does not touch it; released, it runs again, and begins anew
+    lane.freeze_wave(2, 1, True)
+    lane.freeze_wave(3, 2, True)
+    assert lane.wave_frozen() and lane.wave_outlet == 2 and lane.wave_event == 1
+    assert not lane.hold_wave()
     lane.run_wave()
-    bench.wave(60, len(codes))
-    assert lane.wave_hex(2)[-4:] == f"{bench.shown[-1][2]:04x}"
+    assert lane.wave_outlet < 0
+    bench.wave(60, 7)
+    assert lane.hold_wave()
+    blank = len(codes) - 7
+    assert recorded(lane, 2) == [0xFFFF] * blank + [row[2] for row in bench.shown[-7:]]
+
+
+def recorded(lane: HostLane, channel: int) -> list[int]:
+    """The waveform ring's codes of a channel, oldest first."""
+    codes = list(lane.wave[channel :: lane.n_ch])
+    at = lane.st[kernel.WAVE_POS]
+    return codes[at:] + codes[:at]
 
 
 def test_a_closing_that_a_soft_timer_trips_is_taken_back() -> None:
@@ -357,3 +377,59 @@ def test_scan_counter_wraps_within_the_small_ints(bench: Bench) -> None:
     assert bench.st[kernel.SCANS] == (SMALL >> 1) - 1
     bench.scan()
     assert bench.st[kernel.SCANS] == 0
+
+
+def test_the_correction_of_e11_is_the_flaw_backwards() -> None:
+    """Of nine steps in one code the middle one is right, and everything else is exact."""
+    for ideal, code in enumerate(sensors.E11_CODES):
+        off = kernel.straight(code) - ideal
+        assert abs(off) <= 4 if code in (511, 1535, 2559, 3583) else off == 0, code
+    assert kernel.straight(2048) == 2048
+
+
+def test_only_a_board_with_the_errata_is_corrected() -> None:
+    for name, corrected in (("pico_w", True), ("pico", True), ("simulated", False)):
+        bench = Bench(name)
+        codes = [100, 4000, 511, 1535, 2048, 2559, 3583]
+        bench.scan(*codes)
+        for i, code in enumerate(codes):
+            wanted = (kernel.straight(code) if corrected else code) - 2048
+            assert bench.st[bench.lane.base(i) + kernel.C_SUM] == wanted
+            # what is kept as a code stays one
+            assert bench.st[bench.lane.base(i) + kernel.C_MIN] == code
+            assert bench.lane.wave[i] == code
+        v1, v2 = (bench.st[bench.lane.base(i) + kernel.C_SUM] for i in (0, 1))
+        assert list(bench.st[kernel.V1 : kernel.V12 + 1]) == [v1, v2, v1 - v2]
+
+
+def test_the_multiplexer_is_switched_one_channel_ahead() -> None:
+    lane = HostLane(boards.load("pico_w"))
+    masks = [lane.st[lane.base(i) + kernel.C_MUX] >> 18 for i in range(8)]
+    assert masks == [1, 2, 3, 4, 5, 6, 7, 0]
+
+
+def test_scans_without_an_answer_and_late_ones_are_counted(bench: Bench) -> None:
+    assert (bench.lane.silent_scans(), bench.lane.overruns()) == (0, 0)
+    bench.st[kernel.SILENT] = 3
+    bench.st[kernel.OVERRUNS] = 5
+    assert (bench.lane.silent_scans(), bench.lane.overruns()) == (3, 5)
+
+
+@pytest.mark.parametrize(("flaw", "corrected"), [(0, 0), (1, -1), (2, 0)])
+def test_a_converter_without_the_flaw_is_found_out(flaw: int, corrected: int) -> None:
+    """By how often the wide codes are hit, and those beside them, in 17 seconds of mains."""
+    table = (range(4096), sensors.E11_CODES, sensors.spiked_codes())[flaw]
+    bench = Bench("pico_w")
+    rng = np.random.default_rng(6)
+    noise = rng.normal(0, 1.5, (40_000, 2))
+    lane = bench.lane
+    for k, (one, two) in enumerate(noise):
+        volts = 1390 * math.sin(2 * math.pi * 60 * k * PERIOD * 1e-6)
+        lane.codes[0] = table[math.floor(2048.5 + volts + one)]
+        lane.codes[1] = table[math.floor(2048.5 - volts + two)]
+        lane.scan()
+        lane.renew_lease()
+        if k % 400 == 0:
+            bench.windows()
+            lane.check_e11()
+    assert bench.st[kernel.E11] == corrected

@@ -34,7 +34,7 @@ def test_every_default_is_valid_on_every_board():
             entry = made.entry(setting)
             value = made.get(setting)
             assert settings.check(entry, value) == value
-            assert entry[settings.HELP]
+            assert made.help(setting)
             assert len(setting) <= 20, "the console's table has 20 columns for names"
 
 
@@ -315,3 +315,78 @@ def test_any_file_loads(tmp_path_factory, data):
     made.load()
     assert made.load_report
     assert made.changed() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("supply.under_percent", 50, "allowed: above supply.loss_percent, which is 50"),
+        ("supply.loss_percent", 80, ""),
+        ("supply.over_percent", 120, "allowed: below supply.high_percent, which is 120"),
+        ("supply.high_percent", 137, "allowed: 105 to 136 %"),
+        ("temperature.trip_c", 70, "allowed: above temperature.derate_c, which is 70"),
+        ("temperature.derate_c", "90 C", "allowed: below temperature.trip_c, which is 85"),
+        ("bed1.short_x", 9, "allowed: 2 to 8.6"),
+        ("bed1.short_s", 4, "allowed: 0.02 to 3 s"),
+        ("bed1.continuous", "trip", "allowed: warn, shed or off"),
+        ("gfci.input", "on", "allowed: none, high or low"),
+        ("bed1.voltage", "maybe", "allowed: on or off"),
+    ],
+)
+def test_stages_have_ranges_and_an_order(own, name, value, said):
+    before = own.get(name)
+    if not said:
+        own.set(name, value)
+        return
+    with pytest.raises(SettingError, match="^" + name) as caught:
+        own.set(name, value)
+    assert said in str(caught.value)
+    assert own.get(name) == before
+
+
+def test_two_that_belong_together_may_be_imported_together(own):
+    own.import_({"temperature.derate_c": 90, "temperature.trip_c": 100})
+    assert own.get("temperature.derate_c") == 90
+    with pytest.raises(SettingError):
+        own.import_({"temperature.trip_c": 80, "bed1.limit_a": 10})
+    assert own.get("bed1.limit_a") == 20, "all or nothing"
+
+
+def test_what_the_board_does_not_have_cannot_be_chosen():
+    made = Settings(board.load("esp32"), "")
+    with pytest.raises(SettingError, match="board esp32 has no input 'temperature'"):
+        made.set("temperature.sensor", "yes")
+    made.set("temperature.sensor", "auto")
+    made.set("gfci.input", "high")
+    assert made.get("gfci.input") == "high"
+
+
+def test_stored_values_that_do_not_go_together_are_not_used(folder):
+    stored = {"temperature.derate_c": 90, "temperature.trip_c": 80, "bed1.limit_a": 12}
+    settings.write_file(folder, stored)
+    made = Settings(BOARD, folder)
+    made.load()
+    assert "temperature.derate_c" in made.load_report and "defaults" in made.load_report
+    assert made.get("temperature.trip_c") == 85 and made.get("temperature.derate_c") == 70
+    assert made.get("bed1.limit_a") == 12
+
+
+def test_every_setting_says_what_it_does_and_no_text_is_left_over():
+    from firmware.storage.settings_help import TEXT
+
+    made = Settings(BOARD, "")
+    known = [row[settings.NAME] for row in settings.SCHEMA]
+    known += ["*." + row[settings.NAME] for row in settings.OUTLET_SCHEMA]
+    own_texts = [line.split(": ")[0] for line in TEXT.strip().split("\n")]
+    assert set(own_texts) <= set(known) and len(set(own_texts)) == len(own_texts)
+    for name in made.names():
+        assert 5 < len(made.help(name)) < 80
+
+
+def test_what_is_switched_off_is_listed(own):
+    assert own.disabled() == []
+    for name in ("bed1.peak", "cabin1.gfci", "bed2.continuous"):
+        own.set(name, "off")
+    own.set("temperature.sensor", "no")
+    own.set("mqtt.discovery", "off")
+    assert own.disabled() == ["bed1.peak", "bed2.continuous", "cabin1.gfci", "temperature.sensor"]

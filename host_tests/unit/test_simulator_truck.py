@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from firmware import board as boards
+from tools.simulator import sensors
 from tools.simulator.truck import SimError, Truck
 from tools.simulator.wiring import demo_board
 
@@ -322,12 +324,36 @@ def test_a_leading_sensor_turns_resistance_into_a_phase() -> None:
     assert math.degrees(math.acos(pf)) == pytest.approx(10.0, abs=0.3)
 
 
-def test_e11_spikes_swallow_the_codes_around_them() -> None:
-    truck = switched_on("plug bed1 resistive amps=30", "sensor bed1 dnl=1 noise=1.5")
+def test_the_e11_flaw_is_four_wide_codes_that_shift_what_lies_beyond() -> None:
+    codes = sensors.e11_codes()
+    assert len(codes) == 4096 and codes == sorted(codes)
+    widths = {code: codes.count(code) for code in set(codes)}
+    assert {c for c, n in widths.items() if n > 1} == {511, 1535, 2559, 3583}
+    assert {widths[c] for c in (511, 1535, 2559, 3583)} == {9}
+    assert set(widths) == set(range(16, 4080)), "every code but those at the ends"
+    stairs = {ideal: codes[ideal] - ideal for ideal in (300, 1000, 2048, 3000, 4000)}
+    assert list(stairs.values()) == [16, 8, 0, -8, -16]
+    # the spikes alone shift nothing
+    alone = sensors.spiked_codes()
+    assert [alone[i] - i for i in stairs] == [0] * 5
+    assert {c for c in set(alone) if alone.count(c) > 1} == {511, 1535, 2559, 3583}
+
+
+@pytest.mark.parametrize("dnl", [1, 2])
+def test_e11_spikes_are_hit_nine_times_as_often(dnl: int) -> None:
+    truck = switched_on("plug bed1 resistive amps=30", f"sensor bed1 dnl={dnl} noise=1.5")
     codes = column(record(truck, 4.0), "bed1")
     beside = sum(codes.count(c) for c in range(2545, 2555)) / 10
     assert codes.count(2559) == pytest.approx(9 * beside, rel=0.4)
-    assert not set(codes) & {2556, 2558, 2560, 2562}
+    if dnl == 2:
+        assert not set(codes) & {2556, 2558, 2560, 2562}
+    else:
+        assert set(codes) & {2556, 2558, 2560, 2562}
+
+
+def test_a_board_with_the_errata_has_a_converter_with_the_flaw() -> None:
+    assert [s.dnl for s in Truck(boards.load("pico_w")).sensors] == [1] * 8
+    assert [s.dnl for s in Truck(boards.load("simulated")).sensors] == [0] * 8
 
 
 def test_temperature_moves_the_aux_channel_down_its_curve() -> None:

@@ -149,6 +149,21 @@ def test_cooling_is_slower_and_ends() -> None:
     assert element.bank.block[element.thermal.at + thermal.T_HEAT] <= 1
 
 
+def test_a_closed_outlet_cools_as_fast_as_it_heats() -> None:
+    element = Element(hot=1.0)
+    element.thermal.energise(True)
+    element.run(0.0, 120)
+    assert element.thermal.permille() == pytest.approx(1000 / math.e, abs=6)
+    element.thermal.configure(int(RATED_SQ), 40, 80)  # settings change while it is closed
+    element.thermal.set_permille(1000)
+    element.run(0.0, 40)
+    assert element.thermal.permille() == pytest.approx(1000 / math.e, abs=6)
+    element.thermal.energise(False)
+    element.thermal.set_permille(1000)
+    element.run(0.0, 80)
+    assert element.thermal.permille() == pytest.approx(1000 / math.e, abs=6)
+
+
 def test_merged_windows_heat_as_single_ones_do() -> None:
     one, many = Element(), Element()
     for _ in range(300):

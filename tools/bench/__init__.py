@@ -4,6 +4,7 @@
 - `heap.py`: the smallest heap for a board that keeps the modules in it
 - `metering.py`: errors of current, power and frequency against numpy on the true waveform
 - `protection.py`: what must hold and what must trip, on recordings over a grid of scales
+- `faults.py`: how soon a sensor fault opens its outlet (run by hand, not part of `make bench`)
 - `mqtt.py`: from an MQTT command to the relay's edge
 - `image.py`: the instrumented firmware image that chip.py and the tests on the chip run
 """

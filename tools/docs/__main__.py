@@ -5,7 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tools.docs import blocks, commands_table, pin_tables, settings_table, state_diagram
+from tools.docs import (
+    blocks,
+    commands_table,
+    fault_table,
+    pin_tables,
+    settings_table,
+    state_diagram,
+)
 from tools.docs import trip_curves as curves
 from tools.progress import ToolError, fail, step
 
@@ -21,6 +28,7 @@ BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/hardware.md", "outlets", pin_tables.outlets),
     ("docs/protection.md", "trip-times", curves.time_table),
     ("docs/protection.md", "states", state_diagram.diagram),
+    ("docs/protection.md", "faults", fault_table.faults),
 )
 
 

@@ -28,7 +28,8 @@ def _uses(board: Any) -> dict[str, str]:
     if board.contactor is not None:
         uses["main contactor"] = f"GPIO{board.contactor}"
     for name, pin in board.inputs.items():
-        uses[f"input {name} (not read yet)"] = f"GPIO{pin}"
+        unread = " (not read yet)" if name == "grid" else ""
+        uses[f"input {name.replace('_', ' ')}{unread}"] = f"GPIO{pin}"
     return uses
 
 

@@ -17,7 +17,7 @@ def _rows(names: list[str], settings: s.Settings) -> str:
     rows = []
     for name in names:
         entry = settings.entry(name)
-        what = entry[s.HELP]
+        what = settings.help(name)
         if entry[s.FLAGS] & s.SECRET:
             what += "; never shown"
         if entry[s.FLAGS] & s.REBOOT:
@@ -50,7 +50,8 @@ def outlet_settings() -> str:
             text = ", ".join(f"{x.name} {x.priority}" for x in board.outlets)
         else:
             text = " / ".join(defaults)
-        rows.append((f"`<outlet>.{row[s.NAME]}`", text, " / ".join(allowed), row[s.HELP]))
+        name = f"`<outlet>.{row[s.NAME]}`"
+        rows.append((name, text, " / ".join(allowed), known.help(entry[s.NAME])))
     return table(_HEADINGS, rows)
 
 

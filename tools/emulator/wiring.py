@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 FIRST_ADC_GPIO = 26
 _TEMPERATURE_CHANNEL = 4
+_STUCK_NS = 50_000_000  # as good as never, and it works again after a `sim converter ok`
 _CODE_AT_27_C = 876  # 0.706 V of 3.3 V (RP2040 data sheet, 4.9.5)
 POLL_NS = 1_000_000
 
@@ -125,4 +126,5 @@ class Wiring:
             code = self.plant.adc(FIRST_ADC_GPIO + channel, int(self._clock.nanos / 1000))
         converter.channel_values[channel] = 0 if code < 0 else min(code, 4095)
         converter.current_channel = channel
-        converter.sample_alarm.schedule(converter.sample_time * 1000)
+        silent = self.plant is not None and getattr(self.plant, "silent", False)
+        converter.sample_alarm.schedule(_STUCK_NS if silent else converter.sample_time * 1000)

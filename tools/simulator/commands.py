@@ -160,7 +160,7 @@ def _sensor(truck: Truck, words: list[str]) -> str:
     if not 1 <= len(plain) <= 2 or (len(plain) == 1 and not parameters):
         raise _usage("sensor")
     index = truck.wiring.channel_index(plain[0])
-    _only(parameters, ("gain", "offset", "noise", "phase", "dnl"), "sensor")
+    _only(parameters, ("gain", "offset", "noise", "phase", "dnl", "clip"), "sensor")
     sensor = truck.sensors[index]
     if len(plain) == 2:
         choose("sensor state", plain[1], sensors.FAULTS)
@@ -175,6 +175,13 @@ def _sensor(truck: Truck, words: list[str]) -> str:
         f"{sensor.name}: sensor {sensor.fault}, gain {sensor.gain:g}, "
         f"offset {sensor.offset:.1f}, noise {sensor.noise:g}"
     )
+
+
+def _converter(truck: Truck, words: list[str]) -> str:
+    if len(words) != 1:
+        raise _usage("converter")
+    truck.silent = choose("converter state", words[0], ("ok", "silent")) == "silent"
+    return f"converter: {words[0]}"
 
 
 def _supply(truck: Truck, words: list[str]) -> str:
@@ -222,6 +229,12 @@ def _input(truck: Truck, words: list[str]) -> str:
     choose("input level", words[1], ("0", "1"))
     truck.input_levels[name] = int(words[1])
     return f"{name}: {words[1]}"
+
+
+def _gfci(truck: Truck, words: list[str]) -> str:
+    if len(words) != 1:
+        raise _usage("gfci")
+    return _input(truck, ["gfci", *words])
 
 
 def _aux_channels(truck: Truck, prefix: str = "") -> dict[str, int]:
@@ -297,6 +310,8 @@ def _state(truck: Truck, words: list[str]) -> str:
             )
         lines.append(line.rstrip())
     faulty = [f"{s.name} {s.fault}" for s in truck.sensors if s.fault != "ok"]
+    if truck.silent:
+        lines.append("  converter: silent")
     if faulty:
         lines.append(f"  sensors: {', '.join(faulty)}")
     if truck.input_levels:
@@ -330,14 +345,16 @@ _COMMANDS: dict[str, tuple[Command, str, str]] = {
     ),
     "sensor": (
         _sensor,
-        "sensor <name> ok|open|short|frozen [gain= offset= noise= phase= dnl=]",
+        "sensor <name> ok|open|short|frozen|off [gain= offset= noise= phase= dnl= clip=]",
         "repair or change a sensor",
     ),
+    "converter": (_converter, "converter ok|silent", "whether conversions ever end"),
     "supply": (
         _supply,
         "supply on|off [ms=] [volts= hz= thd= ohms=] [sag=|swell= ms=]",
         "percent for sag, swell, thd",
     ),
+    "gfci": (_gfci, "gfci 0|1", "level of the ground-fault input"),
     "input": (_input, "input <name> 0|1", "set a digital input"),
     "temperature": (_temperature, "temperature [channel] <degrees C>", "warm the NTC"),
     "aux": (_aux, "aux <channel> <mV>", "voltage at an auxiliary input"),

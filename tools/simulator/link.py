@@ -10,7 +10,8 @@ A **request** is 16 bytes: `op u32, epoch u32, time u32, arg u32`. The instant m
 | 1 HELLO | 0 | the table below |
 | 2 IDLE | 0 | head. The chip has come to the limit of the time that it was granted |
 | 3 SCAN | period, us | head, value = rows valid, then all rows: the codes of all channels at the |
-|   |  | instant, and at `period` after each other (one row when `period` is 0) |
+|   |  | instant, and at `period` after each other (one row when `period` is 0). No row is |
+|   |  | valid while the converter is silent |
 | 4 ADC | gpio, multiplexer address << 8 | head, value = code |
 | 5 PIN_IN | gpio, pull << 8 (0 none, 1 up, 2 down) | head, value = level |
 | 6 PIN_OUT | gpio, level << 8 (0, 1, 2 = released) | none |
@@ -26,7 +27,8 @@ past `value` are void.
 The **table** is u16 words, the first one their number without itself: limit (2 words), ticks_us()
 at the start (2), Unix time at the start (2), seed of `random` (2), reset cause, unique id (4),
 rows in a SCAN answer, channels n, n times (ADC gpio, multiplexer address or 255), address pins m,
-their GPIOs, inputs k, their GPIOs.
+their GPIOs, inputs k, their GPIOs, the voltage of code 2048 and how much more makes 4096 (units of
+0.1 mV).
 
 While the host does not answer, virtual time stands still; this is how it stops, steps and paces
 the chip. Answers come after the host has read the chip's console, and typed input is in the
@@ -50,6 +52,7 @@ NO_MUX = 255
 MAX_LIMIT_US = 1 << 28
 
 PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = range(1, 6)
+SUPPLY_UV = 3_300_000
 CAUSES = {1: "power-on", 2: "reset", 3: "watchdog", 5: "soft reset"}
 
 _REQUEST = struct.Struct("<IIII")
@@ -107,6 +110,8 @@ def table(
         words += [channel.adc, NO_MUX if channel.mux is None else channel.mux]
     words += _counted(board.mux_address or ())
     words += _counted((board.inputs or {}).values())
+    words.append((getattr(board, "adc_mid_uv", None) or SUPPLY_UV // 2) // 100)
+    words.append((getattr(board, "adc_span_uv", None) or SUPPLY_UV // 2) // 100)
     return struct.pack(f"<{len(words) + 1}H", len(words), *words)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from tools.simulator import commands, sensors
 from tools.simulator.loads import Load
 from tools.simulator.relays import Relay
-from tools.simulator.sensors import NOISE_LENGTH, Sensor
+from tools.simulator.sensors import NOISE_LENGTH, Clipping, Sensor
 from tools.simulator.supply import NEVER_US, TAU, Supply
 from tools.simulator.wiring import SimError, Wiring, demo_board
 
@@ -100,7 +100,9 @@ class Truck:
 
     def __init__(self, board: Any, seed: int = 0, mains_hz: float = 60.0) -> None:
         self.wiring = Wiring(board)
-        self.skew_us = 5  # between conversions of one scan
+        self.skew_us: float | None = None  # between conversions of one scan; None: the board's
+        self._board_skew = getattr(board, "skew_us", None)
+        self._twice = [i for i, c in enumerate(board.channels) if getattr(c, "twice", False)]
         self.truth_step_us = 500  # longest step of the metering integrals; smaller = more exact
         self.supply = Supply(hz=mains_hz)
         self.edges: list[tuple[int, int, int]] = []
@@ -108,6 +110,7 @@ class Truck:
         self.pins: dict[int, int | None] = {}
         self.input_levels: dict[str, int] = dict.fromkeys(self.wiring.inputs, 0)
         self.aux_mv: dict[int, float] = {}
+        self.silent = False  # conversions never end; whoever samples has to look
         self.relays: dict[str, Relay] = {n: Relay(n) for n in self.wiring.relay_names}
         self.circuits = [
             Circuit(i, o, self.relays[o.name]) for i, o in enumerate(self.wiring.outlets)
@@ -123,7 +126,10 @@ class Truck:
                 self.aux_mv[i] = sensors.ntc_millivolts(25.0) if warm else 0.0
         self._noise = sensors.noise_table(seed)
         self._noise_at = 0
-        self._spiked = sensors.spiked_codes()
+        self._tables = (None, sensors.E11_CODES, sensors.spiked_codes())
+        if getattr(board, "adc_errata", None) == "e11":
+            for sensor in self.sensors:
+                sensor.configure(dnl=1)
         self._now = 0
         self._measured_us = 0
         self._cycle_start_us = 0
@@ -134,7 +140,7 @@ class Truck:
         self._selected: dict[int, int | None] = {}
         self._scan_plan: list[tuple[Any, ...]] = []
         self._adc_plans: list[tuple[tuple[Any, ...], ...]] = []
-        self._plan_key: tuple[int, float] = (-1, 0.0)
+        self._plan_key: tuple[float | None, float] = (-1.0, 0.0)
         self._set_cycle_end(0)
         self.changed()
 
@@ -146,12 +152,16 @@ class Truck:
         return self._now
 
     def scan(self, t_us: int) -> list[int]:
-        """Codes of all channels in scan order, channel i converted `i * skew_us` after `t_us`."""
+        """Codes of all channels in scan order, each converted as long after `t_us` as the board
+        (or `skew_us`, from each to the next) says."""
         self._advance(t_us)
         self._measure(t_us)
         if self._plan_key != (self.skew_us, self.supply.hz):
             self._replan()
-        return self._codes(self._scan_plan, t_us)
+        codes = self._codes(self._scan_plan, t_us)
+        for i in self._twice:
+            codes[i] = codes[i] + codes.pop() + 1 >> 1
+        return codes
 
     def adc(self, gpio: int, t_us: int) -> int:
         """One conversion of ADC pin `gpio`, multiplexer addressed by the pins as they are.
@@ -525,12 +535,20 @@ class Truck:
             for c in self.circuits:
                 c.drop = 0.0
         self._plan_key = (self.skew_us, self.supply.hz)
-        self._scan_plan = [self._entry(i, i * self.skew_us) for i in range(len(self.sensors))]
+        delays = self._board_skew
+        if self.skew_us is not None or delays is None:
+            step = 5.0 if self.skew_us is None else self.skew_us
+            delays = [i * step for i in range(len(self.sensors))]
+        self._scan_plan = [self._entry(i, delays[i]) for i in range(len(self.sensors))]
+        # what is converted twice comes once more at the end
+        self._scan_plan += [self._entry(i, delays[i]) for i in reversed(self._twice)]
         self._adc_plans = [(self._entry(i, 0),) for i in range(len(self.sensors))]
 
     def _entry(self, index: int, delay_us: int) -> tuple[Any, ...]:
         sensor = self.sensors[index]
-        codes = self._spiked if sensor.dnl else None
+        codes: Any = self._tables[sensor.dnl]
+        if sensor.clip:
+            codes = Clipping(sensor, codes)
         # A leading sensor shows now what the wire does a little later.
         later = delay_us + sensor.phase_deg / 360.0 / self.supply.per_us
         angle = TAU * later * self.supply.per_us
@@ -539,6 +557,8 @@ class Truck:
         if constant is not None:
             return (_CONSTANT, constant, 0.0, 0.0, *turn, None, None)
         base, scale = sensor.base, sensor.counts_per_unit
+        if sensor.fault == "off":
+            return (_IDLE, base, 0.0, sensor.noise, *turn, None, codes)
         if sensor.kind == "voltage":
             factor = self.wiring.voltage_factor[index]
             leg = 2 if factor == 2.0 else (1 if factor < 0.0 else 0)

@@ -30,6 +30,7 @@ def make(zero):
     st[kernel.ALL_BITS] = 31
     st[kernel.N_FREE] = st[kernel.N_LIMIT] = st[kernel.N_MAX] = 64
     st[kernel.N_MIN] = 30
+    st[kernel.E11] = -1
     st[kernel.SCANS] = (1 << 30) - 50
     for i in range(CHANNELS):
         c = kernel.HEAD_WORDS + kernel.CH_WORDS * i
@@ -47,7 +48,7 @@ def make(zero):
 def kernels(zero, kind):
     """Scans at the rails through kernel and reduce, with a reader that is late at times."""
     st = make(zero)
-    words = kernel.SLOT_HEAD + 5 * CHANNELS
+    words = kernel.SLOT_HEAD + kernel.SLOT_CH * CHANNELS
     ring = array("i", bytes(4 * SLOTS * words))
     wave = array("H", bytes(2 * 50 * CHANNELS))
     codes = array("i", [0] * CHANNELS)
@@ -62,7 +63,10 @@ def kernels(zero, kind):
         b[c + reduce.M_W_DIV] = 2147
         b[c + reduce.M_E_UNIT] = 290_000
         b[c + reduce.M_WELD] = 24
-        b[c + reduce.M_LEARN] = 19
+        b[c + reduce.M_LEARN] = 19 if i & 1 else 0
+        b[c + reduce.M_ZERO] = zero
+        b[c + reduce.M_SKEW] = 120
+        b[c + reduce.M_LEAD] = 1900 if kind else -1900
     cases = 0
     micropython.heap_lock()
     for scan in range(64 * 60):
@@ -91,24 +95,36 @@ def protection():
     amps = [0] * 5
     watts = [0] * 5
     block = bank.block
-    cases = 0
+    cases = restored = 0
     micropython.heap_lock()
     for k in range(400):
+        idle_w = 0 if k > 200 else -393_000
         worst = k // 100 & 1 == 0
         for i in range(5):
             amps[i] = (659_000 if i == 4 else 330_000) if worst else 0
-            watts[i] = (393_000 if i == 4 else 197_000) if worst else -393_000
+            watts[i] = (393_000 if i == 4 else 197_000) if worst else idle_w
             block[thermal.T_WORDS * i] = 64 * 2248 * 2248 if worst else 0
-        dispatch.set_loads(64, amps, watts, block)
+        dispatch.set_loads(64, amps, watts, block, 230)
         hot = bank.step(64, 230 if k % 50 == 0 else 1)
         shed = dispatch.decide(64 * 230, hot, amps, watts, 31 if k % 7 else 0)
         dispatch.note_demand(amps, watts, 31)
         for i in range(5):
             if shed >> i & 1:
                 dispatch.note_shed(i)
-        dispatch.restorable(64 * 230)
+        if k % 30 == 7:
+            dispatch._passed = k & 31
+        if k == 200:
+            dispatch.restore_scans = dispatch.min_off_scans = 60 * 2403
+            dispatch.max_restarts = 15
+        back = dispatch.restorable(64 * 230)
+        if back >= 0:
+            dispatch.note_closed(back)
+            dispatch.note_gone(back)
+            dispatch.note_restored(back)
+            restored += 1
         cases += 1
     micropython.heap_unlock()
+    assert restored, "nothing came back"
     return cases
 
 

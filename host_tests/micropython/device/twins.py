@@ -1,6 +1,7 @@
 # Runs on MicroPython: the plain kernels and their viper twins on the same input, word by word.
 # Prints "equal <cases>" or the first difference. Arguments: seed, and optionally a file with
-# recorded codes (16-bit words, CHANNELS of them per scan).
+# recorded codes (16-bit words, CHANNELS of them per scan). The emulated chip imports it and calls
+# main() with fewer scans.
 
 import random
 import sys
@@ -35,6 +36,7 @@ def make_state(n_volt):
     st[kernel.N_FREE] = st[kernel.N_LIMIT] = 40
     st[kernel.N_MIN] = 30
     st[kernel.N_MAX] = 60
+    st[kernel.E11] = random.choice((0, -1))
     for i in range(CHANNELS):
         c = kernel.HEAD_WORDS + kernel.CH_WORDS * i
         st[c + kernel.C_ZERO] = 2048 + random.randint(-9, 9)
@@ -46,8 +48,34 @@ def make_state(n_volt):
             st[c + kernel.C_BIT] = 1 << (i - 2)
             st[c + kernel.C_MASK] = 4 << (i - 2)
             st[c + kernel.C_VSEL] = (0, 1, 0, 1, 2)[i - 2]
-        st[c + kernel.C_MUX] = i << 18
+        st[c + kernel.C_TWICE] = i & 1
+        st[c + kernel.C_MUX] = (i + 1) % CHANNELS << 18
+        st[c + kernel.C_BREAK] = random.choice((200, 1600, 8191))
+        st[c + kernel.C_WAIT] = random.randint(1, 50)
+    if random.getrandbits(1):
+        st[kernel.IN_MASK] = 1 << 8
+        st[kernel.IN_INVERT] = random.choice((0, 1 << 8))
+        st[kernel.IN_BITS] = random.getrandbits(5)
+        st[kernel.IN_RELAYS] = st[kernel.IN_BITS] << 2
     return st
+
+
+def command(st, st2, scratch):
+    """What the control lane and the world do between two scans, to both."""
+    kind = random.getrandbits(6)
+    if kind == 0:
+        c = kernel.HEAD_WORDS + kernel.CH_WORDS * random.randint(2, 6)
+        st[c + kernel.C_COUNT] = st2[c + kernel.C_COUNT] = random.randint(0, 60)
+        st[c + kernel.C_MAKE] = st2[c + kernel.C_MAKE] = random.getrandbits(1)
+        st[kernel.BUSY] = st2[kernel.BUSY] = 1
+    elif kind == 1:
+        for word in (kernel.PEAK_TRIPS, kernel.SHORT_TRIPS, kernel.GROUND_TRIPS, kernel.CLOSED):
+            st[word] = st2[word] = 0
+        st[kernel.LEASE_TRIPPED] = st2[kernel.LEASE_TRIPPED] = 0
+        st[kernel.LEASE] = st2[kernel.LEASE] = random.randint(0, 400)
+    elif kind < 4:
+        scratch[1] = random.getrandbits(9)
+        st[kernel.PINS] = st2[kernel.PINS] = scratch[1]
 
 
 def fill(codes, kind, scan):
@@ -75,6 +103,8 @@ def fill(codes, kind, scan):
 
 
 def difference(name, one, two):
+    if one == two:  # quick: nearly always
+        return False
     for i in range(len(one)):
         if one[i] != two[i]:
             print("differ:", name, "word", i, "plain", one[i], "viper", two[i])
@@ -86,21 +116,26 @@ def run_kernels(kind, scans):
     n_volt = random.choice((1, 2))
     st = make_state(n_volt)
     st2 = array("i", st)
-    words = kernel.SLOT_HEAD + 5 * CHANNELS
+    words = kernel.SLOT_HEAD + kernel.SLOT_CH * CHANNELS
     ring = array("i", bytes(4 * SLOTS * words))
     ring2 = array("i", ring)
     wave = array("H", bytes(2 * WAVE * CHANNELS))
     wave2 = array("H", wave)
     codes = array("i", bytes(4 * CHANNELS))
     kernel.attach(st, ring, wave, codes)
-    scratch = array("I", [0, 0, 0])
+    scratch = array("I", bytes(28))  # control register, GPIO registers
     at = uctypes.addressof(scratch)
-    regs = array("I", [at, uctypes.addressof(codes), at + 4, at + 8, 0x105, 1, 7 << 18])
+    regs = array("I", [at, uctypes.addressof(codes), at + 4, 0x105, 4, 7 << 18])
     kernel_viper.attach(st2, ring2, wave2, regs)
+    for i in range(CHANNELS):  # its addresses
+        c = kernel.HEAD_WORDS + kernel.CH_WORDS * i
+        st[c + kernel.C_FROM] = st2[c + kernel.C_FROM]
+        st[c + kernel.C_VAT] = st2[c + kernel.C_VAT]
     block = make_block(n_volt)
     block2 = array("i", block)
     for scan in range(scans):
         fill(codes, kind, scan)
+        command(st, st2, scratch)
         kernel.scan(None)
         kernel_viper.scan(None)
         if difference("state", st, st2) or difference("ring", ring, ring2):
@@ -120,6 +155,30 @@ def run_kernels(kind, scans):
     return True
 
 
+def run_silent():
+    """A converter that never answers: no plain twin, because there the sampler finds it."""
+    st = make_state(2)
+    st[kernel.N_LIMIT] = st[kernel.N_MAX] = 60
+    st[kernel.LEASE] = 400
+    ring = array("i", bytes(4 * SLOTS * (kernel.SLOT_HEAD + kernel.SLOT_CH * CHANNELS)))
+    wave = array("H", bytes(2 * WAVE * CHANNELS))
+    codes = array("i", [2048] * CHANNELS)
+    scratch = array("I", bytes(28))
+    at = uctypes.addressof(scratch)
+    regs = array("I", [at, uctypes.addressof(codes), at + 4, 5, 4, 7 << 18])
+    kernel_viper.attach(st, ring, wave, regs)
+    for count in range(1, 4):
+        kernel_viper.scan(None)
+        for i in range(CHANNELS):
+            code = st[kernel.HEAD_WORDS + kernel.CH_WORDS * i + kernel.C_CODE]
+            if code != 4095 or st[kernel.SILENT] != count:
+                print("silent: channel", i, "code", code, "count", st[kernel.SILENT])
+                return False
+    regs[3] = 0x105  # it answers again
+    kernel_viper.scan(None)
+    return st[kernel.HEAD_WORDS + kernel.C_CODE] == 2048 and st[kernel.SILENT] == 3
+
+
 def make_block(n_volt):
     b = array("i", bytes(4 * (reduce.B_HEAD + reduce.M_WORDS * CHANNELS)))
     b[reduce.B_CHANNELS] = CHANNELS
@@ -134,6 +193,12 @@ def make_block(n_volt):
         b[c + reduce.M_E_MWH] = random.randint(0, 999_999)
         b[c + reduce.M_WELD] = random.choice((16, 1 << 29))
         b[c + reduce.M_LEARN] = random.choice((0, 3, 6, 19))
+        b[c + reduce.M_ZERO] = 2048 + random.randint(-9, 9)
+        b[c + reduce.M_DRIFT] = random.randint(-1024, 1024)
+        b[c + reduce.M_MOVED] = random.choice((0, 3071, -3071))
+        b[c + reduce.M_NOISE_N] = random.choice((0, 30, 1023))
+        b[c + reduce.M_SKEW] = random.randint(-120, 120)
+        b[c + reduce.M_LEAD] = random.randint(-1500, 1500)
     return b
 
 
@@ -161,7 +226,7 @@ def run_thermal(steps):
     return True
 
 
-def main(seed, path):
+def main(seed, path="", scans=1200):
     global recorded
     random.seed(seed)
     cases = 0
@@ -171,12 +236,13 @@ def main(seed, path):
             recorded = array("H", file.read())
         kinds.extend([3, 3])
     for kind in kinds:
-        if not run_kernels(kind, 1200):
+        if not run_kernels(kind, scans):
             sys.exit(1)
-        cases += 1200
-    if not run_thermal(400):
+        cases += scans
+    if not run_silent() or not run_thermal(scans // 3):
         sys.exit(1)
-    print("equal", cases + 400)
+    print("equal", cases + scans // 3)
 
 
-main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -74,6 +74,8 @@ _output = bytearray(64)
 _input_bit = bytearray(64)  # 1 + its place in the answer's word of inputs
 _inputs = 0
 _irq_pins = []
+_mid_uv = 0  # at a pin whose code is 2048
+_span_uv = 0  # and so much more at 4096
 _tables = {}  # ADC pin -> channel by multiplexer address
 _cause = PWRON_RESET
 _id = b""
@@ -127,7 +129,7 @@ def _edges(changed):
 def _connect(from_host, to_host):
     # Shake hands; called once by start.py before any of the firmware runs.
     global _from_host, _to_host, _rep, _rep_bytes, _width, _cause, _id
-    global _us0, _ms0, _unix0, _limit
+    global _us0, _ms0, _unix0, _limit, _mid_uv, _span_uv
     _from_host = open(from_host, "rb")
     _to_host = open(to_host, "wb")
     _tell(_HELLO, 0)
@@ -158,6 +160,9 @@ def _connect(from_host, to_host):
     i += 1 + n
     for bit in range(h[i]):
         _input_bit[h[i + 1 + bit]] = 1 + bit
+    i += 1 + h[i]
+    _mid_uv = h[i] * 100
+    _span_uv = h[i + 1] * 100
     _rep_bytes = 8 + 2 * rows * _width
     _rep = array("H", bytes(_rep_bytes))
     for n in range(64):
@@ -422,7 +427,10 @@ class ADC:
         return _ask(_ADC, _now, self._n | _mux << 8)
 
     def read_uv(self):
-        return (self.read_u16() >> 4) * 80586 // 100
+        # in mV as the ESP32's, whose sensors do not fill its range; elsewhere that of the code
+        code = (self.read_u16() >> 4) - 2048
+        uv = _mid_uv + (code * (_span_uv // 100) * 25 + 511 >> 9)
+        return uv if _mid_uv == _span_uv else (uv + 500) // 1000 * 1000
 
     def read(self):
         return self.read_u16() >> 4
@@ -453,6 +461,8 @@ def _fetch():
     _blk_n = _ask(_SCAN, at, step, _rep_bytes)
     _blk = at
     _blk_step = step or 1
+    if not _blk_n:
+        raise OSError(110)  # ETIMEDOUT: the converter does not answer
     if _timer is not None:
         _row = _HEAD
     return _HEAD

@@ -1,0 +1,68 @@
+# What the settings do, for people: loaded when somebody asks for one, and dropped again, because
+# the texts would take 3 KB of the heap where modules are kept there. Used by Settings.help().
+# A line each, "name: text"; "*." stands for an outlet.
+
+TEXT = """
+device.id: name on MQTT; empty: from the chip's serial number
+device.name: name for people
+wifi.ssid: network to join; empty: no Wi-Fi
+wifi.password: password of that network
+wifi.country: two letters, sets the radio's channels
+mqtt.host: broker's name or address; empty: no MQTT
+mqtt.port: broker's port (8883 with TLS)
+mqtt.user: user name at the broker
+mqtt.password: password at the broker
+mqtt.tls: encrypt the connection to the broker
+mqtt.ca_file: file with the certificate (DER) to trust
+mqtt.discovery: announce to Home Assistant
+mqtt.interval_s: time between two state messages
+mqtt.allow: what MQTT may do: look, switch outlets, or change settings too
+supply.nominal_v: nominal voltage of a leg to neutral
+supply.hz: mains frequency; auto: measured
+supply.loss_percent: below this part of nominal the supply counts as lost
+supply.loss_s: for so long; shorter dips ride through
+supply.under_percent: below this part of nominal the voltage is too low
+supply.under_s: for so long
+supply.over_percent: above this part of nominal the voltage is too high
+supply.over_s: for so long
+supply.high_percent: above this it is far too high
+supply.high_s: for so long
+supply.hz_percent: how far the frequency may be off nominal, either way
+supply.hz_s: for so long
+temperature.derate_c: from here on all limits fall by 10 % each 5 C
+temperature.trip_c: here the outlets open
+temperature.sensor: yes: limits fall when it is broken; no: nothing acts on it
+gfci.input: level that means a ground fault; none: nothing is wired
+contactor.feedback: level that means the contactor is closed; none: not wired
+relay.zero_cross: commands switch near a zero crossing; faults never wait for it
+relay.break_mode: a peak trip above breaking_a opens at once, or waits
+relay.wait_ms: time for the breaker upstream; then it opens whatever flows
+relay.operations: how often a relay may close before a warning
+total.limit_w: limit of all outlets together
+leg.limit_a: limit of each leg
+shed.restore_s: headroom must last this long to restore
+shed.min_off_s: shortest time off (compressors need it)
+shed.margin_w: headroom wanted beyond the last demand
+shed.restarts: how often an outlet may come back within an hour; 0: never by itself
+events.verbose: show links, settings and stalls too
+console.echo: echo typed keys; auto: only when keys come singly
+*.name: name for people; empty: the outlet's own
+*.limit_a: continuous current limit
+*.trip_class: how long an overload may last
+*.peak: the peak stage opens it
+*.peak_x: peak limit: this x rating x sqrt 2
+*.short_time: the short-time stage opens it
+*.short_x: short-time limit: this x rating
+*.short_s: for so long
+*.continuous: what follows when it is near its limit for hours
+*.continuous_x: this x its limit is a continuous load
+*.continuous_h: for so long
+*.voltage: under- and over-voltage open it (loss of supply always does)
+*.frequency: a frequency outside its band opens it
+*.temperature: over-temperature opens it
+*.gfci: the ground-fault input opens it
+*.switch_at: where in the voltage's wave it closes; peak: transformers, motors
+*.breaking_a: what its relay can break, RMS
+*.priority: 1 is kept longest, 9 is shed first
+*.after_boot: state after a restart; a trip always stays off
+"""
