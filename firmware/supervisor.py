@@ -53,9 +53,7 @@ class Supervisor:
             except Exception as error:
                 self.crashes += 1
                 self.last_crash = "%s: %s %s" % (name, type(error).__name__, error)
-                self._journal.add(
-                    events.FAULT, -1, events.CRASH, self.crashes, events.BY_CONTROL
-                )
+                self._journal.add(events.FAULT, -1, events.CRASH, self.crashes, events.BY_CONTROL)
                 sys.print_exception(error)
             if time.ticks_diff(time.ticks_ms(), started) > _RESTART_MAX_MS:
                 wait_ms = _RESTART_MS

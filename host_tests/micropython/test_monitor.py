@@ -198,7 +198,11 @@ class Terminal:
             stdout=self.slave,
             stderr=self.slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm"},
+            # Not the size that a terminal around the tests has.
+            env={
+                **{k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")},
+                "TERM": "xterm",
+            },
         )
         self.text = ""
 

@@ -3,8 +3,8 @@ tools/shrink.py, and loaded into the 190 KB that a Pico W leaves. That has to ch
 
 from __future__ import annotations
 
-import functools
 import io
+from typing import Any
 
 import pytest
 
@@ -12,10 +12,21 @@ from tools.simulator import scenario
 from tools.simulator.device import SimulatedDevice
 
 
+class Stock(SimulatedDevice):
+    """A board with a stock image. There the console is loaded, and events are shown, when somebody
+    types: somebody does, at once."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, frozen=False, **kwargs)
+
+    def _spawn(self) -> None:
+        super()._spawn()
+        self.write(b"\r")
+
+
 @pytest.mark.parametrize("name", scenario.available())
 def test_scenario(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stock = functools.partial(SimulatedDevice, frozen=False)
-    monkeypatch.setattr(scenario, "SimulatedDevice", stock)
+    monkeypatch.setattr(scenario, "SimulatedDevice", Stock)
     verdict = scenario.play(scenario.parse(scenario.find(name)))
     text = io.StringIO()
     scenario.report(verdict, text)

@@ -1,8 +1,9 @@
 """What a board needs that keeps the modules in its heap, as one with a stock image does.
 
-The firmware as .mpy files on the i386 unix port (the chip's object sizes to the byte), MQTT
-connected to a real broker: the smallest heap in which it reports for some seconds and answers a
-command. What a Pico W leaves is 190 KB.
+The firmware as tools/stage.py makes it, on the i386 unix port (the chip's object sizes to the
+byte), MQTT connected to a real broker: the smallest heap in which it reports for some seconds, in
+which it answers a command over MQTT as well, and in which it shows `status` on the console as well.
+What a Pico W leaves is 190 KB. `python -m tools.bench.heap` prints these alone.
 """
 
 from __future__ import annotations
@@ -25,15 +26,18 @@ _SECONDS = 4
 
 
 def measure() -> dict[str, Any]:
-    """`mpy_heap_needed_bytes`, reporting; and with a command answered, too."""
+    """Bytes that each use needs, and what is left of a Pico W's heap."""
     step("smallest heap for the firmware as .mpy with MQTT connected")
     with tempfile.TemporaryDirectory() as home, Mosquitto(Path(home)) as broker:
-        reporting = _smallest(lambda heap: _works(broker.port, heap, command=False))
-        answering = _smallest(lambda heap: _works(broker.port, heap, command=True))
+        reporting = _smallest(lambda heap: works(broker.port, heap))
+        answering = _smallest(lambda heap: works(broker.port, heap, command=True))
+        console = _smallest(lambda heap: works(broker.port, heap, typed="status"))
     return {
         "needed_reporting_bytes": reporting,
         "needed_answering_bytes": answering,
+        "needed_console_bytes": console,
         "spare_of_pico_w_bytes": PICO_W_HEAP - reporting,
+        "spare_of_pico_w_console_bytes": PICO_W_HEAP - console,
     }
 
 
@@ -48,8 +52,9 @@ def _smallest(works: Any) -> int:
     return high
 
 
-def _works(port: int, heap: int, command: bool) -> bool:
-    """Whether state messages come, and an answer if one is asked for, in a heap of this size."""
+def works(port: int, heap: int, command: bool = False, typed: str = "") -> bool:
+    """Whether state messages come in a heap of this size, with the broker at `port`; an answer by
+    MQTT, too, if a `command` is to be sent; and one to what is `typed` on the console."""
     states: list[bytes] = []
     answers: list[bytes] = []
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
@@ -71,6 +76,9 @@ def _works(port: int, heap: int, command: bool) -> bool:
     try:
         with SimulatedDevice("simulated", heap=heap, frozen=False, settings=settings) as device:
             device.run_paced(_SECONDS * 1_000_000)
+            if typed:
+                device.type(typed)
+                device.run_paced(device.now_us + 2_000_000)
             text = "\n".join(line.text for line in device.lines)
     except DeviceError:
         return False
@@ -78,4 +86,10 @@ def _works(port: int, heap: int, command: bool) -> bool:
         client.loop_stop()
         client.disconnect()
     good = len(states) >= _SECONDS - 2 and "Error" not in text
+    if typed:
+        good &= "\nok" in "\n" + text and "error:" not in text
     return good and (not command or any(b'"ok":true' in answer for answer in answers))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))
