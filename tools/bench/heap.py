@@ -2,7 +2,7 @@
 
 The firmware as tools/stage.py makes it, on the i386 unix port (the chip's object sizes to the
 byte), MQTT connected to a real broker: the smallest heap in which it reports for some seconds, in
-which it answers a command over MQTT as well, and in which it shows `status` on the console as well.
+which it answers a command over MQTT too, and in which it shows `status` on the console too.
 What a Pico W leaves is 190 KB. `python -m tools.bench.heap` prints these alone.
 """
 
