@@ -226,12 +226,15 @@ class Commands:
         """Run one command for a source (a word of events.SOURCES); CommandError when refused.
 
         The result has the method poll() when the command takes seconds, see Job."""
-        entry = row(name)
-        if entry is None:
-            raise CommandError(
-                "unknown command '%s' (there are: %s)" % (_cut(name), " ".join(self.names()))
-            )
-        self._allow(entry[_LEVEL], name, source)
+        level = _SWITCH
+        if name != "off":  # which needs nothing that may have to be loaded first, as the table
+            entry = row(name)
+            if entry is None:
+                raise CommandError(
+                    "unknown command '%s' (there are: %s)" % (_cut(name), " ".join(self.names()))
+                )
+            level = entry[_LEVEL]
+        self._allow(level, name, source)
         try:
             return getattr(self, "_" + name)(args, source)
         except (SettingError, StorageError) as error:
