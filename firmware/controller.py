@@ -386,6 +386,7 @@ class Controller:
         amps_ma = self.amps_ma
         power_w = self.power_w
         on_mask = 0
+        opening = 0
         i = 0
         for outlet in self.outlets:
             at = outlet.base
@@ -399,6 +400,7 @@ class Controller:
                     elif outlet.closing_windows == _MADE_WINDOWS:
                         self.switching.made(outlet)
             elif not outlet.at_rest:
+                opening |= 1 << i
                 outlet.open_windows += 1
                 if outlet.open_windows >= _OPEN_WINDOWS:
                     outlet.open_windows = 0
@@ -411,6 +413,7 @@ class Controller:
             power_w[i] = block[at + _M_POWER]
             i += 1
         dispatch = self.dispatch
+        dispatch.opening = opening
         dispatch.set_loads(n, amps_ma, power_w, heat, meter.periods)
         hot = self.bank.step(n, meter.periods)
         if hot & on_mask:
@@ -484,6 +487,7 @@ class Controller:
         if was_on and action == o.OPEN:
             much = self.switching.opened(outlet, reason, value)
             outlet.open_windows = 0 if much else _OPEN_WINDOWS - _QUIET_WINDOWS
+            self.dispatch.opening |= 1 << outlet.index
         outlet.state = result >> 4
         outlet.reason = reason
         if outlet.state == o.SHED:

@@ -141,6 +141,7 @@ class Dispatch:
         self.own_mask = 0
         self._state = array("i", bytes(4 * _D_WORDS * n))
         self._amps = self._power = [0] * n
+        self.opening = 0  # bits: opened so shortly that what it carried still shows
         self._fresh = 0  # bits: closed so shortly that its demand does not show yet
         self._passed = 0  # bits: came back past a more important one
         self._make = 0  # bits that shall go for a more important one
@@ -375,11 +376,13 @@ class Dispatch:
 
     def expected(self, limit) -> int:
         """The load of a limit, with the demand of outlets that have closed just now in place of
-        their inrush (outer lane)."""
+        their inrush, and without what has been cut just now (outer lane)."""
         total = limit is self.total
         loads = self._power if total else self._amps
         result = 0
         for i in limit.members:
+            if self.opening >> i & 1:
+                continue
             load = abs(loads[i])
             if self._fresh >> i & 1:
                 most = (self._most_w if total else self._most_ma)[i]

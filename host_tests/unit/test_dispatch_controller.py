@@ -37,6 +37,24 @@ def outlet_curve_s(amps: float, tau: float = 120.0, rating: float = 40.0) -> flo
     return tau * math.log(r2 / (r2 - 1))
 
 
+# -- what has been cut just now -----------------------------------------------------------------
+
+
+def test_the_current_of_a_short_circuit_is_no_load_for_the_next_outlet() -> None:
+    rig = on(WindowRig(), bed1=150)
+    rig.until(lambda: not rig.coil("bed1"), 3)
+    assert rig.state("bed1") == "tripped" and rig.controller.amps_ma[2] > 40_000
+    assert rig.do("on", "cabin1") == ""
+
+
+def test_a_load_switched_off_makes_room_at_once() -> None:
+    rig = on(WindowRig(), bed240=30)
+    rig.run(4)
+    rig.load["cabin1"] = 20
+    assert rig.do("off", "bed240") == ""
+    assert rig.do("on", "cabin1") == ""
+
+
 # -- who acts first ---------------------------------------------------------------------------
 
 
