@@ -1,0 +1,164 @@
+# Export to the grid: when the inverter may, and how much. IEEE 1547-2018: trips of voltage and
+# frequency (category II defaults, tables 12 and 18), return to service (4.10), ramp. Called by the
+# control task, once a window. Pure integers, allocates nothing. The inverter makes the current and
+# looks for islands itself (it has to be listed, UL 1741): this permits, limits and watches it.
+
+from array import array
+
+from micropython import const
+
+# states
+OFF = const(0)  # not enabled, or no profile
+WAITING = const(1)  # the grid has to be good for so long first
+RAMP = const(2)  # the power rises
+EXPORTING = const(3)
+CEASED = const(4)  # tripped: the inverter has to stop within the clearing time
+STATES = ("off", "waiting", "ramp", "exporting", "ceased")
+
+# stages
+OV2 = const(0)
+OV1 = const(1)
+UV1 = const(2)
+UV2 = const(3)
+OF2 = const(4)
+OF1 = const(5)
+UF1 = const(6)
+UF2 = const(7)
+ISLAND = const(8)  # the input for it, or the inverter says so
+ASKED = const(9)
+STAGES = ("OV2", "OV1", "UV1", "UV2", "OF2", "OF1", "UF1", "UF2", "island", "asked")
+
+# (above: 1, below: -1; per mille of nominal, or of the nominal frequency's mHz; clearing time, ms)
+# 62.0, 61.2, 58.5 and 56.5 Hz of 60 Hz.
+IEEE_1547 = (
+    (1, 1200, 160),
+    (1, 1100, 2_000),
+    (-1, 700, 10_000),
+    (-1, 450, 160),
+    (1, 62_000, 160),
+    (1, 61_200, 300_000),
+    (-1, 58_500, 300_000),
+    (-1, 56_500, 160),
+)
+_RETURN = (917, 1050, 59_500, 60_100)  # per mille, mHz
+PROFILES = (("ieee1547", IEEE_1547, _RETURN),)
+
+_RETURN_MS = const(300_000)
+_RAMP_MS = const(300_000)
+_LONG = const(1 << 28)
+_FOUR = const(4)
+
+
+class Export:
+    """`state`, `why`: the stage that has stopped it last; `permitted`: the inverter may export;
+    `set_point_w`: how much at most. `lead_ms`: what measuring and opening take, which is left of
+    each clearing time."""
+
+    def __init__(self, lead_ms: int = 60):
+        self.state = OFF
+        self.why = ASKED
+        self.permitted = False
+        self.set_point_w = 0
+        self.enabled = False
+        self.lead_ms = lead_ms
+        self.asked_w = 0
+        self.most_w = 0
+        self._sign = array("b", bytes(ISLAND))
+        self._at = array("i", bytes(4 * ISLAND))
+        self._delay_ms = array("i", bytes(4 * ISLAND))
+        self._run_ms = array("i", bytes(4 * ISLAND))
+        self._band = array("i", _RETURN)
+        self._good_ms = 0
+        self._ramp_ms = 0
+
+    def configure(self, profile: int, enabled: bool, most_w: int, asked_w: int):
+        """`profile`: index of PROFILES. `most_w`: rating of the inverter or limit of the
+        connection, `asked_w`: what the owner wants to export; W, 0 to 20 000."""
+        _, rows, band = PROFILES[profile]
+        for i in range(ISLAND):
+            self._sign[i], self._at[i], clearing_ms = rows[i]
+            self._delay_ms[i] = max(clearing_ms - self.lead_ms, 1)
+        for i in range(_FOUR):
+            self._band[i] = band[i]
+        self.enabled = enabled
+        self.most_w = most_w
+        self.asked_w = min(asked_w, most_w)
+
+    def _stop(self, why: int):
+        self.permitted = False
+        self.set_point_w = 0
+        self._good_ms = 0
+        self._ramp_ms = 0
+        self.why = why
+        self.state = OFF if why == ASKED else CEASED
+
+    def step(self, low: int, high: int, mhz: int, island: bool, room_w: int, ms: int) -> bool:
+        """One window; True when the state has changed. `low`, `high`: the lower and the higher
+        leg's RMS in per mille of nominal; `mhz`: frequency, 0: unknown; `room_w`: what battery and
+        source leave; `ms`: length of the window."""
+        was = self.state
+        tripped = self._stages(low, high, mhz, ms)
+        if not self.enabled:
+            if was != OFF:
+                self._stop(ASKED)
+            return self.state != was
+        if island:
+            tripped = ISLAND
+        if tripped >= 0:
+            if was != CEASED or self.why != tripped:
+                self._stop(tripped)
+            return self.state != was
+        if self._is_good(low, high, mhz):
+            if self._good_ms < _LONG:
+                self._good_ms += ms
+        else:
+            self._good_ms = 0
+        if was == OFF or was == CEASED:
+            self.state = WAITING
+        elif was == WAITING:
+            if self._good_ms >= _RETURN_MS:
+                self.state = RAMP
+                self.permitted = True
+        else:
+            self._give(room_w, ms)
+        return self.state != was
+
+    def _stages(self, low: int, high: int, mhz: int, ms: int) -> int:
+        """The first stage whose time is over, or -1."""
+        found = -1
+        i = ISLAND
+        while i:
+            i -= 1
+            sign = self._sign[i]
+            if i < OF2:
+                x = high if sign > 0 else low
+            else:
+                x = mhz or self._at[i]  # unknown: the voltage's stages know why
+            if (x - self._at[i]) * sign > 0:
+                run = self._run_ms[i] + ms
+                if run >= self._delay_ms[i]:
+                    run = self._delay_ms[i]
+                    found = i
+                self._run_ms[i] = run
+            else:
+                self._run_ms[i] = 0
+        return found
+
+    def _is_good(self, low: int, high: int, mhz: int) -> bool:
+        band = self._band
+        return band[0] <= low and high <= band[1] and band[2] <= mhz <= band[3]
+
+    def _give(self, room_w: int, ms: int):
+        """The set point: what is asked for, as far as there is room, rising for five minutes."""
+        most = min(self.asked_w, self.most_w, room_w)
+        if self.state == RAMP:
+            self._ramp_ms += ms
+            if self._ramp_ms >= _RAMP_MS:
+                self.state = EXPORTING
+            else:
+                most = min(most, self.most_w * (self._ramp_ms // 100) // (_RAMP_MS // 100))
+        self.set_point_w = most if most > 0 else 0
+
+    def waits_s(self) -> int:
+        """How long it still waits for the grid, s (outer lane)."""
+        return (_RETURN_MS - self._good_ms) // 1000 if self.state == WAITING else 0
