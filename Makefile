@@ -14,7 +14,7 @@ VENV := .venv/bin/python
 PYTEST_ARGS ?=
 JOBS ?= 2
 
-.PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate monitor clean distclean
+.PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate settings monitor fleet clean distclean
 
 help: ## list the targets
 	@echo "Tailgate: make TARGET [VARIABLE=value]"
@@ -60,8 +60,14 @@ deploy: setup ## copy the firmware to a board over USB [PORT=/dev/ttyACM0]
 calibrate: setup ## calibrate the sensors with a reference meter [PORT=/dev/ttyACM0] [ARGS=...]
 	@$(VENV) -m tools.calibrate $(PORT) $(ARGS)
 
+settings: setup ## a board's settings to a file and back [PORT=/dev/ttyACM0] [ARGS="export FILE"]
+	@$(VENV) -m tools.settings $(if $(PORT),--port "$(PORT)") $(ARGS)
+
 monitor: setup ## live view of a board, or of many over MQTT [PORT=/dev/ttyACM0] [ARGS=...]
 	@$(VENV) -m tools.monitor $(if $(PORT),"$(PORT)") $(ARGS)
+
+fleet: setup ## many simulated boards at one real broker: rate, latency, loss [N=200] [ARGS=...]
+	@$(VENV) -m tools.fleet $(if $(N),--number "$(N)") $(ARGS)
 
 flash: setup ## put MicroPython onto a board, or explain how [BOARD=pico|pico_w|esp32] [IMAGE=path]
 	@$(VENV) -m tools.flash $(if $(BOARD),--board "$(BOARD)") $(if $(IMAGE),--image "$(IMAGE)") $(ARGS)

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tools.progress import ToolError, fail, step
@@ -119,9 +119,10 @@ def free_port() -> int:
 class Mosquitto:
     """One mosquitto process on the loopback interface, files below `home`.
 
-    `tls`: folder with ca.crt, server.crt and server.key, `client_certificate` demands one from
-    the client. `password_file`: users and passwords, else everybody is let in. `persistent`:
-    sessions survive a restart (`stop`, not `stop(hard=True)`).
+    `tls`: folder with ca.crt, server.crt and server.key (`certificate`: other ones than `server`),
+    `client_certificate` demands one from the client. `password_file`: users and passwords, else
+    everybody is let in. `persistent`: sessions survive a restart (`stop`, not `stop(hard=True)`).
+    `extra`: more lines of its file.
     """
 
     def __init__(
@@ -129,9 +130,11 @@ class Mosquitto:
         home: Path,
         port: int = 0,
         tls: Path | None = None,
+        certificate: str = "server",
         client_certificate: bool = False,
         password_file: Path | None = None,
         persistent: bool = False,
+        extra: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.port = port or free_port()
@@ -144,15 +147,17 @@ class Mosquitto:
             "log_type error",
             "log_type warning",
             "log_type notice",
+            "max_queued_messages 0",  # a judge that is away must not miss anything
         ]
         if os.geteuid() == 0:
             lines.append("user root")  # there is no user mosquitto where nothing is installed
         if password_file:
             lines.append(f"password_file {password_file}")
         if tls:
-            lines += [f"cafile {tls / 'ca.crt'}", f"certfile {tls / 'server.crt'}"]
-            lines += [f"keyfile {tls / 'server.key'}"]
+            lines += [f"cafile {tls / 'ca.crt'}", f"certfile {tls / certificate}.crt"]
+            lines += [f"keyfile {tls / certificate}.key"]
             lines += [f"require_certificate {'true' if client_certificate else 'false'}"]
+        lines += extra
         home.mkdir(parents=True, exist_ok=True)
         self._conf = home / f"mosquitto-{self.port}.conf"
         self._conf.write_text("\n".join(lines) + "\n")
@@ -177,6 +182,11 @@ class Mosquitto:
             time.sleep(0.02)
         self.stop()
         raise ToolError("mosquitto did not start: " + self.log.read_text()[-400:])
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0: it does not run."""
+        return self._process.pid if self._process else 0
 
     def stop(self, hard: bool = False) -> None:
         """End it and wait for that; `hard` as a power cut would."""

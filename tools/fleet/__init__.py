@@ -1,0 +1,1 @@
+"""Many controllers at one broker: what a broker, and whoever listens there, has to bear."""
