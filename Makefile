@@ -14,7 +14,7 @@ VENV := .venv/bin/python
 PYTEST_ARGS ?=
 JOBS ?= 2
 
-.PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate settings monitor fleet clean distclean
+.PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate settings monitor fleet bridge clean distclean
 
 help: ## list the targets
 	@echo "Tailgate: make TARGET [VARIABLE=value]"
@@ -68,6 +68,9 @@ monitor: setup ## live view of a board, or of many over MQTT [PORT=/dev/ttyACM0]
 
 fleet: setup ## many simulated boards at one real broker: rate, latency, loss [N=200] [ARGS=...]
 	@$(VENV) -m tools.fleet $(if $(N),--number "$(N)") $(ARGS)
+
+bridge: setup ## boards without a network at an MQTT broker PORT=/dev/ttyACM0 BROKER=host[:port] [ARGS=...]
+	@$(VENV) -m tools.bridge $(PORT) $(if $(BROKER),--broker "$(BROKER)") $(ARGS)
 
 flash: setup ## put MicroPython onto a board, or explain how [BOARD=pico|pico_w|esp32] [IMAGE=path]
 	@$(VENV) -m tools.flash $(if $(BOARD),--board "$(BOARD)") $(if $(IMAGE),--image "$(IMAGE)") $(ARGS)

@@ -66,6 +66,14 @@ def waits(controller, index: int) -> str:
     return "shed: %s (--force tries now)" % text
 
 
+def unfit(controller) -> str:
+    """Which self-test keeps everything open."""
+    from firmware import selftest
+
+    word = selftest.parts("report").word(controller.unfit)
+    return "the self-test failed (%s), so nothing can be relied on: see selftest" % word
+
+
 def warning(controller, name: str) -> str:
     """What to tell somebody who has set the limit `name` below the present load, or ""."""
     dispatch = controller.dispatch

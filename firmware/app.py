@@ -5,7 +5,6 @@
 import asyncio
 import gc
 import sys
-import time
 
 from firmware import __version__, events, pieces
 from firmware import board as boards
@@ -13,24 +12,21 @@ from firmware.clock import Clock
 from firmware.controller import Controller
 from firmware.hal import kernels, network, system
 from firmware.hal.inputs import Inputs
-from firmware.protection import outlet as o
+from firmware.selftest import SelfTest, parts
 from firmware.sensing.metering import Meter
 from firmware.storage import files
-from firmware.storage.counters import CounterStore
-from firmware.storage.journal import Journal, JournalStore
-from firmware.storage.latch import LatchStore
+from firmware.storage.energy import Energy
+from firmware.storage.journal import Journal
+from firmware.storage.keeper import Keeper
 from firmware.storage.settings import Settings
 from firmware.supervisor import Supervisor
 
 _FOLDER = "data"
 _CONTROL_MS = 8  # half a mains cycle: a window waits 4 ms on average
-_STORE_MS = 100
-_STORE_TURNS = 5
-_SETTLE_MS = 100  # a flash write stops the sampler: not in the 60 ms recorded after a trip
-_HEAT_STEP = 50  # permille: less is not worth a write
-_COUNTERS_S = 60
 _PLENTY = 90_000  # bytes of heap: more than this is left only where the modules are frozen
 _LISTEN_MS = 100
+_LINK_S = 5  # how soon a new link is noticed
+_RETRY_S = 60
 _JOURNAL = 256  # events
 _JOURNAL_SMALL = 128
 _COLLECT = 4096  # bytes allocated between two collections, where holes in the heap count
@@ -57,6 +53,8 @@ class App:
         self.clock = Clock()
         # 2 KB less where the modules are in the heap; all events are on flash, too
         self.journal = Journal(_JOURNAL_SMALL if gc.threshold() > 0 else _JOURNAL)
+        self.keeper = Keeper(self, system.flash(folder))
+        self.keeper.open()  # settings may have waited in the strip
         self.settings = Settings(self.board, folder)
         self.settings.load()
         self.meter = Meter(self.fast, kernels.reduce)
@@ -73,18 +71,12 @@ class App:
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
         self.device_id = self.settings.get("device.id") or "tailgate-" + system.unique_id()[-6:]
-        self.journal_store = JournalStore(folder, self.journal)
-        self.latch_store = LatchStore(folder)
-        names = [outlet.name for outlet in self.board.outlets]
-        self.counters = CounterStore(folder, names)
-        self.relay_store = CounterStore(folder, (), "relays")
-        self.store_error = ""
+        self.energy = Energy(folder, len(self.board.outlets))
         self._ended_badly = False
-        self._flush_journal = True  # the boot record at once, or its number could come again
         self._stop = ""  # why the firmware ends: reboot or exit
-        self._on_before = None
+        self._stop_by = events.BY_CONTROL
         self.mqtt = None
-        self.network = network.make(self.settings)
+        self.network = network.make(self)
         self._load()
         gc.collect()
         self._commands = None
@@ -95,6 +87,8 @@ class App:
             from firmware.interfaces.mqtt import Mqtt
 
             self.mqtt = Mqtt(self)
+        self.tests = SelfTest(self)
+        parts("slow").start(self.tests)
         gc.collect()
 
     # -- boot ----------------------------------------------------------------------------------
@@ -124,32 +118,31 @@ class App:
             await asyncio.sleep_ms(_LISTEN_MS)
         await self._load_console().run()
 
+    async def _serve_uart(self):  # on demand
+        """Task: a second console, on the board's serial pins, where console.uart is on."""
+        from firmware.hal import uart
+
+        port = uart.make(self.board.uart, self.settings.get("console.baud"))
+        while self._console is None and not port.any():
+            await asyncio.sleep_ms(_LISTEN_MS)
+        self._load_console()
+        from firmware.interfaces.console import Console, StdioPort
+
+        await Console(self, StdioPort(port)).run()
+
     def _load(self):  # on demand: boot
         """What is on flash: journal, trips, counters, calibration, the last crash."""
-        self.journal_store.load()
-        if system.was_watchdog_reset():
-            cause = events.WATCHDOG
-            self._ended_badly = True
-        elif system.was_power_on():
-            cause = events.POWER_ON
-        else:
-            cause = events.REBOOT
+        if system.clock():
+            self.clock.offset_s = self.journal.epoch_offset_s = system.clock() - self.clock.now_s
+            self.clock.told_by = events.BY_BOOT
+        cause = system.reset_cause()
+        self._ended_badly = cause == events.WATCHDOG
         self.journal.add(events.BOOT, -1, cause, self.journal.boot, events.BY_BOOT)
-        latched = self.latch_store.load()
-        store = self.latch_store
-        self.controller.restore(latched, store.heat, store.trips, system.kept())
+        self.keeper.load(system.kept())
         if system.can_retain():
             self.controller.retain = system.retain  # type: ignore[assignment]
-        self._heat = store.heat
-        self._off_since = store.epoch
-        self._was_on = store.on
-        totals = self.counters.load()
-        for outlet in self.board.outlets:
-            self.meter.restore_energy(outlet.index, totals[outlet.name])
-        self.controller.switching.setup("restore", self.relay_store.load())
         self._load_calibration()
-        stores = (self.latch_store.note, self.counters.note, self.journal_store.note)
-        for note in (self.settings.load_report, self.relay_store.note) + stores:
+        for note in [self.settings.load_report] + self.keeper.notes():
             if note:
                 print("storage:", note)
                 self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
@@ -181,6 +174,10 @@ class App:
             print("storage:", note)
             self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
 
+    def totals_mwh(self) -> list:
+        """What each outlet has delivered since its counter began, mWh."""
+        return [self.meter.energy_mwh(outlet.index) for outlet in self.board.outlets]
+
     # -- tasks ---------------------------------------------------------------------------------
 
     def run(self):
@@ -197,25 +194,36 @@ class App:
         print("all relays are open; protection has stopped; main.py or a reset starts it again")
 
     async def _run(self):
-        guard = self.supervisor.guard
+        if self.network is not None:
+            self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
         control = asyncio.create_task(self._control())
+        tasks = self._start()
+        # The control task is not guarded: when it fails, relays open and the chip restarts.
+        await control
+        for task in tasks:
+            task.cancel()
+
+    def _start(self) -> list:  # on demand: boot
+        """All other tasks."""
+        guard = self.supervisor.guard
         self.supervisor.start_watchdog()
         system.keep_ctrl_c(False)
         tasks = [asyncio.create_task(self.supervisor.watch())]
-        tasks.append(asyncio.create_task(guard("storage", self._store)))
+        tasks.append(asyncio.create_task(guard("storage", self.keeper.run)))
         tasks.append(asyncio.create_task(guard("console", self._serve_console)))
+        if self.board.uart is not None and self.settings.get("console.uart"):
+            tasks.append(asyncio.create_task(guard("uart", self._serve_uart)))
         tasks.append(asyncio.create_task(guard("after boot", self._after_boot)))
+        tasks.append(asyncio.create_task(guard("self-test", self.tests.run)))
+        tasks.append(asyncio.create_task(guard("time", self._keep_time)))
         if self.network is not None:
             tasks.append(asyncio.create_task(guard("network", self.network.run)))
         if self.mqtt is not None:
             tasks.append(asyncio.create_task(guard("mqtt", self.mqtt.run)))
-        # The control task is not guarded: when it fails, relays open and the chip restarts.
         if gc.threshold() > 0:  # the modules are in the heap, see tools/shrink.py
             gc.threshold(_COLLECT)
-        await control
-        for task in tasks:
-            task.cancel()
+        return tasks
 
     async def _control(self):
         controller = self.controller
@@ -227,16 +235,16 @@ class App:
             beat()
             await sleep_ms(_CONTROL_MS)
         if self._stop == "reboot":
-            self._on_before = self._on()  # type: ignore[assignment]
+            self.keeper.note_on()
         self.fast.open_all()
         await self._goodbye()
 
-    async def _goodbye(self):
+    async def _goodbye(self):  # on demand
         """Relays are open; record, then let the console and the broker hear of it."""
         reason = events.REBOOT if self._stop == "reboot" else events.EXIT
         for outlet in self.board.outlets:
             self.controller.command("off", outlet.index, events.BY_CONTROL)
-        self.journal.add(events.OFF, -1, reason, 0, events.BY_CONTROL)
+        self.journal.add(events.OFF, -1, reason, 0, self._stop_by)
         if self.mqtt is not None:
             self.mqtt.stop()
         # Answers and events on their way: 0.3 s, longer while the broker has not heard it all.
@@ -247,111 +255,57 @@ class App:
             self.controller.step()
             self.supervisor.beat()
             await asyncio.sleep_ms(_CONTROL_MS)
-        self._save(True)
+        self.keeper.save_now()
+
+    async def _keep_time(self):
+        """Task: ask the time servers while there is a link. What asks them is needed for a second
+        each four hours, and loaded for that."""
+        memory: dict = {}
+        asked = None
+        again_s = 0
+        network = self.network
+        while True:
+            await asyncio.sleep(_LINK_S)
+            names = self.settings.get("time.servers")
+            if names != asked or self.clock.now_s >= again_s:
+                if self.board.hal == "portable" if network is None else network.connected:
+                    asked = names
+                    again_s = self.clock.now_s + await self._ask_time(memory)
+
+    async def _ask_time(self, memory):  # on demand
+        gc.collect()
+        try:
+            from firmware import timeservers
+
+            pieces.drop("firmware", "timeservers", "timekeeper")
+            return await timeservers.ask(self, memory)
+        except MemoryError:
+            self.clock.note = "not enough memory to ask"
+            return _RETRY_S
+        finally:
+            if "lib.datagram" in sys.modules:
+                pieces.drop("lib", "datagram")
 
     async def _after_boot(self):  # on demand
         """Outlets that their owner wants back after a restart; never one that tripped, and none
         after a hang or a crash: a trip of that moment may not have been recorded."""
-        if self._ended_badly or not self.latch_store.trusted:
+        if self._ended_badly or not self.keeper.latch_store.trusted:
             return
         while self.controller.starting:
             await asyncio.sleep_ms(50)
         for outlet in self.board.outlets:
             choice = self.settings.outlet(outlet.index, "after_boot")
-            if choice == "on" or (choice == "last" and outlet.name in self._was_on):
+            if choice == "on" or (choice == "last" and outlet.name in self.keeper.latch_store.on):
                 self.controller.command("on", outlet.index, events.BY_BOOT)
                 await asyncio.sleep_ms(500)  # one inrush at a time
 
-    # -- storage -------------------------------------------------------------------------------
-
-    async def _store(self):
-        last = time.ticks_ms()
-        while True:
-            pieces.forget()
-            for _ in range(_STORE_TURNS):  # each half second, a trip sooner
-                await asyncio.sleep_ms(_STORE_MS)
-                if self.controller.latch_dirty and not self.store_error:
-                    await asyncio.sleep_ms(_SETTLE_MS)
-                    self._save(False)
-            if self._off_since and self.clock.wall():  # somebody has set the clock
-                off_s = self.clock.wall() - self.clock.now_s - self._off_since
-                self._off_since = 0
-                if off_s > 0:
-                    self.controller.cool_off(off_s)
-            due = time.ticks_diff(time.ticks_ms(), last) >= _COUNTERS_S * 1000
-            if due:
-                last = time.ticks_ms()
-            self._save(due)
-            self.controller.close_next()  # one inrush at a time
-            if 0 < self.fast.wave_release_s <= self.clock.now_s:
-                self.fast.run_wave()
-
-    def _on(self) -> list:
-        """Names of the outlets that are on."""
-        return [x.name for x in self.controller.outlets if o.energised(x.state)]
-
-    def _heat_moved(self) -> bool:
-        """Whether the heat of some outlet is far from what flash knows."""
-        heat = self.controller.heat()
-        for outlet in self.board.outlets:
-            name = outlet.name
-            if abs(heat.get(name, 0) - self._heat.get(name, 0)) > _HEAT_STEP:
-                return True
-        return False
-
-    def _save(self, counters: bool):
-        controller = self.controller
-        try:
-            if controller.latch_dirty or (counters and self._heat_moved()):
-                controller.latch_dirty = False
-                on = self._on_before  # of a reboot by command, which opens them first
-                if on is None:
-                    on = self._on()
-                self._heat = heat = controller.heat()
-                trips = controller.trips_s()
-                now = (self.clock.now_s, self.clock.wall())
-                self.latch_store.save(controller.latched(), on, heat, trips, now)
-                self._flush_journal = True
-            if self._flush_journal or self.journal_store.due() or counters:
-                self.journal_store.flush()
-                self._flush_journal = False
-            if counters:
-                mwh = {x.name: self.meter.energy_mwh(x.index) for x in self.board.outlets}
-                self.counters.save(mwh)
-                switching = controller.switching
-                if switching.relays.dirty:
-                    self.relay_store.save(switching.setup("stored"))
-                    switching.relays.dirty = False
-            self.store_error = ""
-        except (files.StorageError, OSError) as error:
-            if not self.store_error:
-                self.journal.add(events.STORAGE, -1, events.UNSAVED, 0, events.BY_STORAGE)
-            self.store_error = str(error)
-            controller.latch_dirty = True
-
     # -- for commands --------------------------------------------------------------------------
 
-    def stop(self, why: str):
+    def stop(self, why: str, by: int = events.BY_CONTROL):
         """End the firmware (`reboot` or `exit`): relays open within one turn of the loop."""
+        self._stop_by = by
         self._stop = why
 
-    def selftest(self):  # on demand
-        """[(name, ok, text)]: what can be checked while the outlets stay as they are."""
-        controller = self.controller
-        rows = [("settings", not self.settings.load_report, self.settings.load_report or "good")]
-        rows.append(("flash", not self.store_error, self.store_error or "writable"))
-        windows = controller.windows
-        rows.append(("sampler", windows > 0, "%d windows seen" % windows))
-        lost = self.fast.windows_lost()
-        rows.append(("windows", lost == 0, "%d lost" % lost))
-        for channel in self.board.channels:
-            if channel.kind != "aux":
-                text = controller.checks.of_channel(channel.index)
-                rows.append(("sensor " + channel.name, not text, text or "plausible"))
-        hertz = self.meter.hertz()
-        rows.append(("supply", hertz > 0, "%.2f Hz" % hertz if hertz else "no voltage"))
-        gc.collect()
-        free = gc.mem_free() if hasattr(gc, "mem_free") else 0
-        rows.append(("heap", True, "%d bytes free" % free))
-        rows.append(("tasks", self.supervisor.crashes == 0, self.supervisor.last_crash or "good"))
-        return rows
+    def selftest(self) -> list:
+        """[(name, ok, text, uptime of the check in s)], see selftest.py."""
+        return parts("report").rows(self.tests)

@@ -1,19 +1,26 @@
 # Uptime without wrap, and the time of day when somebody has told it. Called by the control task
-# (update, allocates nothing) and by the outer lane (the rest).
+# (update, allocates nothing) and by the outer lane (the rest). Who tells it: timekeeper.py.
 
 import time
 
-_EPOCH_2024 = 1_704_067_200  # a wall clock before this has not been set
+# seconds from 1970 to the year that the port's own clock counts from
+_SINCE_1970 = 946_684_800 if time.gmtime(0)[0] == 2000 else 0
 
 
 class Clock:
-    """`update()` at least every few days; `ticks_ms` wraps after 12.4 of them."""
+    """`update()` at least every few days; `ticks_ms` wraps after 12.4 of them.
+
+    The time of day is the uptime and an offset: nothing but timekeeper.tell() makes it step, and
+    whatever measures a time takes the uptime."""
 
     def __init__(self):
         self.now_s = 0
         self.now_ms = 0  # 0 to 999
+        self.offset_s = 0  # seconds since 1970 at uptime 0; 0: nobody has told the time
+        self.told_s = 0  # uptime when it was told last
+        self.told_by = 0  # of events.SOURCES
+        self.note = ""  # what became of the last question to the time servers
         self._last = time.ticks_ms()
-        self._set = False
 
     def update(self) -> int:
         """Take up the time that has passed; returns it in ms."""
@@ -32,12 +39,10 @@ class Clock:
         return self.now_s
 
     def wall(self) -> int:
-        """Seconds since 1970 (UTC), or 0 when the clock has not been set."""
-        now = time.time()
-        if time.gmtime(0)[0] == 2000:  # MicroPython ports that count from 2000
-            now += 946_684_800
-        return int(now) if self._set and now >= _EPOCH_2024 else 0
+        """Seconds since 1970 (UTC), or 0 when nobody has told the time."""
+        return self.offset_s + self.now_s if self.offset_s else 0
 
-    def mark_set(self):
-        """The real-time clock was set (NTP, command)."""
-        self._set = True
+
+def iso(epoch: int) -> str:
+    """`2026-11-22T19:00:04Z` of seconds since 1970."""
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(epoch - _SINCE_1970)[:6]

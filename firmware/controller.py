@@ -43,6 +43,7 @@ _M_LOW = const(6)
 _M_HIGH = const(7)
 _M_POWER = const(17)
 _T_LOAD = const(0)
+_T_LIMIT = const(3)
 _R_SAMPLER = const(5)  # a row of the fault table, see plausibility.py
 _M_WELD = const(23)
 
@@ -59,6 +60,7 @@ _FAULTS = (
     events.OVERVOLTAGE,
     events.FREQUENCY,
     events.OVERTEMPERATURE,
+    events.SELFTEST,
 )
 
 _WHY = {
@@ -68,6 +70,7 @@ _WHY = {
     events.SENSOR: "current sensor",
     events.WELDED: "welded relay",
     events.LEASE_LOST: "control loop stood still",
+    events.SELFTEST: "self-test",
 }
 
 
@@ -144,6 +147,9 @@ class Controller:
         self.starting = _LEARN_WINDOWS
         self._extra = _LEARN_EXTRA
         self.contactor_blocked = False  # a welded relay: nothing behind the contactor may close
+        self.unfit = 0  # the self-test that failed: nothing may close, see selftest.py
+        self.limits_set = 0  # how often, for that
+        self.checking = False  # its first round is not over
         self.pending = 0  # bits: to be switched on one after another, see later()
         self._pending_by = events.BY_CONTROL
         self._pending_force = False
@@ -223,6 +229,22 @@ class Controller:
         for leg in dispatch.legs:
             leg.limit = self._leg_ma * tenths // 10
         dispatch.total.limit = self._total_w * tenths // 10
+        self.limits_set = (self.limits_set + 1) & 0xFFFF
+
+    def limits_agree(self, index: int) -> bool:
+        """Whether limits that are kept twice are still the same: of the outlet `index` (or none),
+        the legs and the total (self-test)."""
+        dispatch = self.dispatch
+        tenths = self.conditions.tenths
+        for leg in dispatch.legs:
+            if leg.limit != self._leg_ma * tenths // 10:
+                return False
+        if index < len(self.outlets):
+            outlet = self.outlets[index]
+            at = outlet.thermal.at + _T_LIMIT
+            if self.bank.block[at] != outlet.pickup_sq * (tenths * tenths) // 100:
+                return False
+        return dispatch.total.limit == self._total_w * tenths // 10
 
     def restore(self, latched: dict, heat=None, ages=None, kept=None):  # on demand: boot
         """Take over what was before the reset.
@@ -552,6 +574,23 @@ class Controller:
                 else:
                     self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)
 
+    def fail(self, code: int):
+        """A self-test failed (its number): open everything, and let nothing close."""
+        self.fast.open_all()
+        self.contactor_blocked = True
+        self.pending = 0
+        self.unfit = code
+        by = events.BY_CONTROL
+        for outlet in self.outlets:
+            if o.energised(outlet.state) or outlet.state == o.SHED:
+                self._move(outlet, o.E_FAULT, events.FAULT, events.SELFTEST, code, by)
+        self.journal.add(events.FAULT, -1, events.SELFTEST, code, by)
+
+    def mend(self):
+        """What failed is good again."""
+        self.unfit = 0
+        self._unblock()
+
     def _restore_shed(self, outlet):
         dispatch = self.dispatch
         dispatch.note_refused(outlet.index)  # unless it comes back
@@ -587,7 +626,7 @@ class Controller:
         else:
             return "unknown verb '%s' (there are: on off reset)" % verb
         if reason:
-            self.journal.add(events.REFUSED, index, reason, 0, source)
+            self.journal.note(events.REFUSED, index, reason, 0, source)
             return text
         if verb == "on":
             if o.energised(outlet.state):
@@ -618,7 +657,7 @@ class Controller:
         outlet = self.outlets[index]
         reason, text = self._may_close(outlet, force)
         if reason:
-            self.journal.add(events.REFUSED, index, reason, 0, source)
+            self.journal.note(events.REFUSED, index, reason, 0, source)
         elif not o.energised(outlet.state):
             self.pending |= 1 << index
             self._pending_by = source
@@ -656,6 +695,8 @@ class Controller:
         for outlet in self.outlets:
             if outlet.state == o.FAULT and outlet.reason == events.WELDED:
                 return
+        if self.unfit:
+            return
         self.contactor_blocked = False
         if not self.starting and not self._is_silent:
             self.fast.contactor(True)
@@ -666,7 +707,9 @@ class Controller:
         state = outlet.state
         if o.energised(state):
             return 0, ""
-        if self.starting:
+        if self.unfit:
+            return events.SELFTEST, self._words("unfit")
+        if self.starting or self.checking:
             return events.SELFTEST, "the sensors are still being measured, try in a second"
         if self._is_silent:
             return events.SENSOR, "the sampler stands still, so nothing would protect it"
@@ -708,6 +751,8 @@ class Controller:
             return events.LOCKED, "locked out: find the cause, then reset %s --force" % name
         if state in (o.TRIPPED, o.LOCKOUT, o.FAULT) and outlet.fault_now:
             return outlet.fault_now, "the cause is still there (%s)" % self._fault_text(outlet)
+        if self.unfit:
+            return events.SELFTEST, self._words("unfit")
         reason = self.conditions.blocks(outlet.index)
         if reason and outlet.reason in conditions.WHY:
             return reason, "the cause is still there (%s)" % why(reason)

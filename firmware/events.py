@@ -27,8 +27,9 @@ LEASE = const(13)
 STALL = const(14)
 STORAGE = const(15)
 WARNING = const(16)  # nothing opened yet
+CLOCK_SET = const(17)
 
-KINDS = (
+KINDS = (  # on demand
     "boot",
     "on",
     "off",
@@ -46,6 +47,7 @@ KINDS = (
     "stall",
     "storage",
     "warning",
+    "clock",
 )
 
 # -- reasons: why --------------------------------------------------------------------------
@@ -95,8 +97,14 @@ OVERVOLTAGE = const(42)
 CONTINUOUS = const(43)  # near its limit for hours
 THERMISTOR = const(44)  # temperature sensor broken
 WORN = const(45)  # a relay has closed more often than it is rated for
+SAVED = const(46)
+IMPORTED = const(47)
+DEFAULTS = const(48)
+NOT_ALLOWED = const(49)  # the source may not do that (mqtt.allow)
+REPEATED = const(50)  # so many of this kind were left out, see Journal.note()
+WAS_SET = const(51)
 
-REASONS = (
+REASONS = (  # on demand
     "none",
     "command",
     "thermal",
@@ -143,6 +151,12 @@ REASONS = (
     "continuous",
     "thermistor",
     "worn",
+    "saved",
+    "imported",
+    "defaults",
+    "not_allowed",
+    "repeated",
+    "set",
 )
 
 # -- sources: who ---------------------------------------------------------------------------
@@ -155,7 +169,9 @@ BY_SCHEDULE = const(5)
 BY_HA = const(6)
 BY_STORAGE = const(7)
 BY_WEB = const(8)
+BY_NTP = const(9)
 
+# Not on demand: `off` needs it, and has to work when no memory is left.
 SOURCES = (
     "control",
     "fast",
@@ -166,64 +182,50 @@ SOURCES = (
     "ha",
     "storage",
     "web",
+    "ntp",
 )
 
 # -- values: what the number of a record means ---------------------------------------------
-# (field on the wire, divisor, unit, decimals). Looked up by kind first, then by reason.
-_CURRENT = ("current_a", 1000, "A", 1)  # value in mA
-_POWER = ("power_w", 1, "W", 0)  # W
-_VOLTAGE = ("voltage_v", 1000, "V", 1)  # mV
-_FREQUENCY = ("frequency_hz", 1000, "Hz", 2)  # mHz
-_TEMPERATURE = ("temperature_c", 1000, "C", 1)  # thousandths of a degree
-_DURATION = ("duration_s", 1000, "s", 3)  # ms
-_HEAT = ("heat_percent", 10, "%", 1)  # permille of the trip heat
-_NUMBER = ("number", 1, "", 0)
-_CODE = ("code", 1, "", 0)
-_GAIN = ("gain", 1000, "", 3)
-
-_BY_REASON = {
-    THERMAL: _CURRENT,
-    PEAK: _CURRENT,
-    SHORT_TIME: _CURRENT,
-    LEG: _CURRENT,
-    TOTAL: _POWER,
-    SENSOR: _CODE,
-    CLIPPED: _CURRENT,
-    WELDED: _CURRENT,
-    STUCK_OPEN: _VOLTAGE,
-    LEASE_LOST: _DURATION,
-    SUPPLY: _VOLTAGE,
-    FREQUENCY: _FREQUENCY,
-    OVERTEMPERATURE: _TEMPERATURE,
-    ADMISSION: _POWER,
-    HOT: _HEAT,
-    LOCKED: _NUMBER,
-    MIN_OFF: _DURATION,
-    CLOCK: _FREQUENCY,
-    UNDERVOLTAGE: _VOLTAGE,
-    OVERVOLTAGE: _VOLTAGE,
-    CONTINUOUS: _CURRENT,
-    WORN: _NUMBER,
-}
-_BY_KIND = {
-    BOOT: _NUMBER,  # boot number
-    LEASE: _DURATION,
-    STALL: _DURATION,
-    LOCKOUT: _NUMBER,  # trips counted
-    SETTING: _NUMBER,  # position in the schema's order, see Settings.name_at()
-    STORAGE: _NUMBER,
-    RESTORED: _POWER,  # W of all outlets at that moment
-}
-_NO_VALUE = (ON, OFF, RESET, REFUSED)
 
 
-def value_meaning(kind, reason):
+def value_meaning(kind, reason):  # on demand
     """(field, divisor, unit, decimals) of a record's value, or None when it carries none."""
-    if kind in _NO_VALUE:
+    number = ("number", 1, "", 0)
+    duration = ("duration_s", 1000, "s", 3)  # ms
+    power = ("power_w", 1, "W", 0)  # W
+    if reason == REPEATED:
+        return number
+    if kind in (ON, OFF, RESET, REFUSED) or (kind == SETTING and reason == COMMAND):
         return None
     if kind == SETTING and reason == CALIBRATION:
-        return _GAIN
-    return _BY_KIND.get(kind) or _BY_REASON.get(reason)
+        return ("gain", 1000, "", 3)
+    if kind in (BOOT, LOCKOUT, SETTING, STORAGE):  # boot number, trips counted, how many
+        return number  # of a single setting see Settings.of_number()
+    if kind in (LEASE, STALL):
+        return duration
+    if kind == CLOCK_SET:
+        return ("step_s", 1, "s", 0)  # 0 when the time was not known before
+    if kind == RESTORED:
+        return power  # of all outlets at that moment
+    if reason in (THERMAL, PEAK, SHORT_TIME, LEG, CLIPPED, WELDED, CONTINUOUS):
+        return ("current_a", 1000, "A", 1)  # mA
+    if reason in (STUCK_OPEN, SUPPLY, UNDERVOLTAGE, OVERVOLTAGE):
+        return ("voltage_v", 1000, "V", 1)  # mV
+    if reason in (FREQUENCY, CLOCK):
+        return ("frequency_hz", 1000, "Hz", 2)  # mHz
+    if reason in (TOTAL, ADMISSION):
+        return power
+    if reason in (LEASE_LOST, MIN_OFF):
+        return duration
+    if reason in (SENSOR, SELFTEST):  # a check, see selftest.word()
+        return ("code", 1, "", 0)
+    if reason in (LOCKED, WORN):
+        return number
+    if reason == OVERTEMPERATURE:
+        return ("temperature_c", 1000, "C", 1)  # thousandths of a degree
+    if reason == HOT:
+        return ("heat_percent", 10, "%", 1)  # permille of the trip heat
+    return None
 
 
 def name(table, number):

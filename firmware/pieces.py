@@ -13,8 +13,14 @@ def demand(number: int):
     if _last[0] == number:
         return _last[1]
     forget()
-    name = "_%d" % abs(number)
-    module = __import__(name)
+    place = abs(number)
+    name = "_%d" % place
+    # a look-up reads all of a folder, small files and all, and there are four of them
+    sys.path.insert(0, "lib/%d" % (place & 15))
+    try:
+        module = __import__(name)
+    finally:
+        sys.path.pop(0)
     sys.modules.pop(name, None)
     if number < 0:
         _last[0] = number
@@ -26,3 +32,48 @@ def forget():
     """Let go of the last piece (each half second, task)."""
     _last[0] = 0
     _last[1] = None
+
+
+class Rows:
+    """A table of rows as one text, a line of JSON each: what shrink.py makes of a long one."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    def __iter__(self):
+        import json
+
+        text = self._text
+        at = 0
+        while at < len(text):
+            end = text.find("\n", at)
+            yield json.loads(text[at:end])
+            at = end + 1
+
+    def find(self, name: str):
+        """The row that begins with `name`, or None."""
+        import json
+
+        at = self._text.find('["%s",' % name)
+        if at >= 0:
+            found = json.loads(self._text[at : self._text.find("\n", at)])
+            if found[0] == name:
+                return found
+        return None
+
+
+def row(table, name: str):
+    """The row of a table that begins with `name`, or None."""
+    if isinstance(table, Rows):
+        return table.find(name)
+    for found in table:
+        if found[0] == name:
+            return found
+    return None
+
+
+def drop(package: str, *names: str):
+    """Forget modules that are needed seldom; a package keeps its modules as attributes."""
+    for name in names:
+        sys.modules.pop(package + "." + name, None)
+        sys.modules[package].__dict__.pop(name, None)

@@ -6,17 +6,29 @@ from collections import OrderedDict
 from micropython import const
 
 from firmware import events
+from firmware.clock import iso
 from firmware.protection import outlet as o
 from firmware.protection.dispatch import WAITS
 from firmware.sensing import ntc, plausibility
+from firmware.storage.energy import whole_wh
 
 _M_LOW = const(6)  # reduce.M_LOW, reduce.M_HIGH
 _M_HIGH = const(7)
 
 
+_reasons: dict = {}
+
+
 def _r(value: float, digits: int):
     """Rounded, and 0.0 instead of -0.0."""
     return round(value, digits) + 0.0
+
+
+def _reason(number: int) -> str:
+    # asked for with each message; few different ones
+    if number not in _reasons:
+        _reasons[number] = events.name(events.REASONS, number)
+    return _reasons[number]
 
 
 def outlet(app, index: int) -> dict:
@@ -37,7 +49,7 @@ def outlet(app, index: int) -> dict:
         volts = 0.0
     row = {
         "state": o.STATES[oc.state],
-        "reason": events.name(events.REASONS, oc.reason),
+        "reason": _reason(oc.reason),
         "on": energised,
         "current_a": _r(amps, 3),
         "voltage_v": _r(volts, 1),
@@ -105,15 +117,25 @@ def state(app) -> dict:
         watts += row["power_w"]
         for leg in item.legs:
             leg_a[leg] += row["current_a"]
+    total_wh = sum(whole_wh(app.totals_mwh()))
+    today_wh = app.energy.today_wh(total_wh)
+    total = {
+        "power_w": _r(watts, 1),
+        "limit_w": dispatch.total.limit,
+        "energy_kwh": total_wh / 1000,
+        "energy_today_kwh": None if today_wh is None else today_wh / 1000,
+    }
     legs = OrderedDict()
     for leg, name in enumerate(board.legs):
         legs[name] = {
             "current_a": _r(leg_a[leg], 2),
             "limit_a": dispatch.legs[leg].limit / 1000,
         }
+    utc = app.clock.wall()
     return {
         "device": app.device_id,
         "version": app.version,
+        "time": iso(utc) if utc else None,
         "uptime_s": app.clock.uptime_s(),
         "mode": "outlets",
         "starting": controller.starting > 0,
@@ -121,26 +143,48 @@ def state(app) -> dict:
         if controller.contactor_blocked
         else ("closed" if controller.fast.contactor_closed else "open"),
         "supply": supply(app),
-        "total": {"power_w": _r(watts, 1), "limit_w": dispatch.total.limit},
+        "total": total,
         "legs": legs,
         "temperature_c": temperature(app),
         "limits_percent": controller.conditions.tenths * 10,
         "disabled": app.settings.disabled(),
+        "settings": app.settings.attention(),
         "outlets": outlets,
         "link": link(app),
+        "blind_ms": app.keeper.blind_ms(),
+        "selftest": _unfit(app) if app.tests.bad else "good",
         "last_event": app.journal.last_seq,
     }
 
 
 def link(app) -> dict:
     """State of Wi-Fi and broker, in a word each."""
-    wifi = "none" if app.network is None else app.network.status()["state"]
-    client = None if app.mqtt is None else app.mqtt.client
-    mqtt = "off" if client is None else ("up" if client.connected else "down")
-    return {"wifi": wifi, "mqtt": mqtt}
+    found = {"wifi": "none", "mqtt": "off" if app.mqtt is None else app.mqtt.word()}
+    if app.network is not None:
+        status = app.network.status()
+        found["wifi"] = status["state"]
+        for name in ("address", "rssi_dbm"):
+            if status.get(name):
+                found[name] = status[name]
+    return found
 
 
-def event(app, record) -> dict:
+def _unfit(app) -> str:  # on demand
+    from firmware import selftest
+
+    return selftest.parts("report").state(app.tests)
+
+
+def which(app, reason: int, code: int) -> str:  # on demand
+    """The check that the code of a record stands for, "" for none."""
+    if reason != events.SELFTEST:
+        return plausibility.words(app.board, code)
+    from firmware import selftest
+
+    return selftest.parts("report").word(code)
+
+
+def event(app, record) -> dict:  # on demand
     """A journal record in words."""
     seq, kind, index, reason, value, source, uptime_s, ms, when = record
     result = {
@@ -156,9 +200,13 @@ def event(app, record) -> dict:
         field, divisor, _, decimals = meaning
         result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
         if field == "code" and value:
-            result["check"] = plausibility.words(app.board, value)
+            result["check"] = which(app, reason, value)
     if kind == events.SETTING and reason == events.COMMAND:
-        result["setting"] = app.settings.name_at(value)
-    if when:
-        result["epoch" if when >= 0x1000000 else "boot"] = when
+        result["setting"], figure, _ = app.settings.of_number(index, value)
+        if figure is not None:
+            result["value"] = figure
+    if when >= 0x1000000:
+        result["time"] = iso(when)
+    else:
+        result["boot"] = when or app.journal.boot
     return result

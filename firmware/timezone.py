@@ -10,7 +10,7 @@ _DAY = const(86400)
 _DEFAULT_AT = const(7200)  # changes at 2 o'clock when the rule does not say
 
 
-class ZoneError(Exception):
+class ZoneError(ValueError):
     """What is wrong with a rule, and what is allowed."""
 
 
@@ -149,6 +149,25 @@ class Zone:
     def local(self, utc):
         """Local wall-clock second: `utc` plus its offset; // 86400 is the local day."""
         return utc + self.offset(utc)
+
+
+def text(utc, offset):
+    """`2026-11-22 20:00:04 +01:00`: a second since 1970 at so many seconds ahead of UTC."""
+    second = utc + offset
+    year, month, day = civil_from_days(second // _DAY)
+    second %= _DAY
+    minutes = abs(offset) // 60
+    return "%04d-%02d-%02d %02d:%02d:%02d %s%02d:%02d" % (
+        year,
+        month,
+        day,
+        second // 3600,
+        second // 60 % 60,
+        second % 60,
+        "-" if offset < 0 else "+",
+        minutes // 60,
+        minutes % 60,
+    )
 
 
 def _moment(year, date):

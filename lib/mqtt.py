@@ -8,6 +8,7 @@
 # acknowledged it and is sent again, marked DUP, after a reconnect.
 
 import asyncio
+import gc
 import random
 import socket
 from time import ticks_diff, ticks_ms
@@ -17,12 +18,15 @@ from micropython import const
 _TICK_MS = const(100)  # how often deadlines are looked at
 _SETTLED_MS = const(5000)  # a connection that lived this long starts the back-off afresh
 _ACKS = const(64)  # PUBACKs that may wait
-_ACKS_PER_CHUNK = const(43)  # as many QoS 1 messages as one read can hold: the reader keeps room
 _HEAD = const(5)  # bytes before a packet in a ring: length, state, packet id
 _WRAP = const(0xFF)  # in place of the length's high byte: the next record is at the ring's start
 _SENT = const(1)
 _DONE = const(2)
 _CHUNK = const(256)
+_BATCH = const(8)  # packets taken from a ring before others have their turn: 3 ms on an RP2040
+# What a TLS connection takes of a chip's heap (26 KB measured on the Pico W), and room for all
+# else: to run out of memory would hit whoever asks for some next, not only this connection.
+_TLS_HEAP = const(40_000)
 # The unix port does not name these; lwIP on the RP2040 numbers its option unlike all others.
 _IPPROTO_TCP = getattr(socket, "IPPROTO_TCP", 6)
 _TCP_NODELAY = getattr(socket, "TCP_NODELAY", 1)
@@ -33,6 +37,14 @@ _REASONS = (
     "broker unavailable",
     "user or password",
     "not authorized",
+)
+_NO_ANSWER = (  # on demand
+    (12, "no memory left for a socket"),
+    (103, "the connection was given up"),
+    (104, "the other side reset the connection"),
+    (110, "no answer"),
+    (111, "nothing listens on that port"),
+    (113, "no way to that address"),
 )
 
 
@@ -54,29 +66,34 @@ def tls_context(ca, cert=None, key=None, verify=True):  # on demand: tls
     """TLS client context. `ca`, `cert` and `key` are the contents of PEM or DER files, as bytes.
 
     The broker's certificate and host name are checked unless `verify` is False; that needs a
-    clock that is set.
+    clock that is set. Raises MqttError when they cannot be used.
     """
     import tls
 
     if verify and not ca:
         raise MqttError("TLS needs a CA certificate to check the broker with")
+    if bool(cert) != bool(key):
+        raise MqttError("a client certificate and its key go together: one of them is missing")
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     if cert:
-        _load(context.load_cert_chain, cert, key)
+        _load("the client's certificate or key", context.load_cert_chain, cert, key)
     if verify:
         context.verify_mode = tls.CERT_REQUIRED  # type: ignore[attr-defined]
-        _load(context.load_verify_locations, ca)
+        _load("the CA certificate", context.load_verify_locations, ca)
     else:
         context.verify_mode = tls.CERT_NONE  # type: ignore[attr-defined]
     return context
 
 
-def _load(loader, *blobs):  # on demand: tls
+def _load(what, loader, *blobs):  # on demand: tls
     try:
         loader(*blobs)
-    except ValueError:
-        # Builds for small chips often read DER only: decode the first PEM block, try again.
-        loader(*[_der(blob) for blob in blobs])
+    except (ValueError, OSError):
+        try:
+            # Builds for small chips often read DER only: decode the first PEM block, try again.
+            loader(*[_der(blob) for blob in blobs])
+        except (ValueError, OSError, IndexError):
+            raise MqttError(what + " cannot be read: PEM or DER is needed, the key unencrypted")
 
 
 def _der(blob):  # on demand: tls
@@ -84,6 +101,9 @@ def _der(blob):  # on demand: tls
 
     if b"-----BEGIN" not in blob:
         return blob
+    # Keys of OpenSSL's older tools have a block of parameters first.
+    if b"-----BEGIN EC PARAMETERS" in blob:
+        blob = blob.split(b"-----END EC PARAMETERS", 1)[1]
     body = blob.split(b"-----BEGIN", 1)[1].split(b"-----", 2)[1]
     return a2b_base64(body)
 
@@ -110,6 +130,8 @@ def _put_start(buf, at, first, length):
 
 def _field(text):
     data = _bytes(text)
+    if len(data) > 65535:
+        raise MqttError("a text of %d bytes: at most 65535" % len(data))
     return bytes((len(data) >> 8, len(data) & 255)) + data
 
 
@@ -234,24 +256,37 @@ class Ring:
             return n
         return 0
 
-    def ack(self, pid):
-        """Forget the packet `pid`; False if there is no such packet."""
+    def find(self, pid):
+        """Where the packet `pid` is that waits for its acknowledgement; -1: nowhere."""
+        buf = self._buf
         here = self._head
         for _ in range(self.count):
             here = self._at(here)
-            state = self._buf[here + 2]
-            if self._buf[here + 3] << 8 | self._buf[here + 4] == pid and state != _DONE:
-                if state == _SENT:
-                    self.inflight -= 1
-                self._buf[here + 2] = _DONE
-                self._free()
-                return True
+            if buf[here + 3] << 8 | buf[here + 4] == pid and buf[here + 2] != _DONE:
+                return here
             here = self._end(here)
-        return False
+        return -1
+
+    def ack(self, pid):
+        """Forget the packet `pid`; False if there is no such packet."""
+        here = self.find(pid)
+        if not pid or here < 0:
+            return False
+        if self._buf[here + 2] == _SENT:
+            self.inflight -= 1
+        self._buf[here + 2] = _DONE
+        self._free()
+        return True
 
     def _free(self):
         while self.count and self._buf[self._head + 2] == _DONE:
             self._drop_head()
+
+    def oldest(self):
+        """Number of the packet that has waited longest for its acknowledgement; 0: none does."""
+        if not self.inflight:
+            return 0
+        return self._buf[self._head + 3] << 8 | self._buf[self._head + 4]
 
     def rewind(self):
         """A new connection: everything that is not acknowledged is to be sent again."""
@@ -291,10 +326,9 @@ class Parser:
             return 0
         return 2 if self._phase == 2 and self._length > len(self.buf) else 1
 
-    def feed(self, data, n):
-        """Take `n` bytes of memoryview `data`. MqttError: this is not MQTT, and where the next
-        packet begins cannot be known."""
-        i = 0
+    def feed(self, data, i, n):
+        """Take memoryview `data` from `i` to `n`, or to the end of one packet; returns how far it
+        came. MqttError: this is not MQTT, and where the next packet begins cannot be known."""
         size = len(self.buf)
         while i < n:
             if self._phase == 0:
@@ -324,6 +358,8 @@ class Parser:
                 self._phase = 0
                 self.packets += 1
                 self._on_packet(self._first, self.buf, min(self._length, size), self._length)
+                break
+        return i
 
 
 class Client:
@@ -334,15 +370,19 @@ class Client:
       so it must be short. on_oversize(topic, length): a message whose payload of `length` bytes
       did not fit into `rx_bytes` was skipped.
     on_connect(session_present); on_ack(packet_id): a QoS 1 publication is at the broker.
-    link_up(): False while there is no network to try. may_block(): False while a DNS query, which
-      blocks, must wait; never asked for a numeric address, nor once the name is resolved.
+    hold(): why no connection can be tried now, as a sentence; "" when one can.
+    resolve(host): coroutine function, the numeric address of a name, without blocking; whatever it
+      raises says why there is none. Its last answer is kept, and serves when it has none. Without
+      it getaddrinfo() is asked, which stops everything until it knows.
     tls: a context from `tls_context`. server_name: checked in the certificate; default `host`.
-    timeout_ms bounds every operation. keepalive_s is announced to the broker; after half of it in
-      silence comes a ping.
+    timeout_ms bounds every operation. keepalive_s (2 to 65535) is announced to the broker; after
+      half of it in silence comes a ping.
     retry_ms: first pause between attempts, doubled each time up to retry_max_ms while the broker
-      is away, up to refused_max_ms when it answers and says no.
+      is away (with the jitter a quarter more: so that it is back within 5 s of the broker), up to
+      refused_max_ms when it answers and says no.
     telemetry_bytes, event_bytes: the rings. tx_bytes bounds one packet of `publish`, rx_bytes one
       that is received (without its fixed header).
+    Raises MqttError for arguments that cannot work.
     """
 
     def __init__(  # on demand
@@ -361,13 +401,13 @@ class Client:
         on_oversize=None,
         on_connect=None,
         on_ack=None,
-        link_up=None,
-        may_block=None,
+        hold=None,
+        resolve=None,
         tls=None,
         server_name=None,
         timeout_ms=10_000,
         retry_ms=500,
-        retry_max_ms=4_000,
+        retry_max_ms=3_000,
         refused_max_ms=60_000,
         telemetry_bytes=4096,
         event_bytes=2048,
@@ -380,13 +420,14 @@ class Client:
         self.on_oversize = on_oversize
         self.on_connect = on_connect
         self.on_ack = on_ack
-        self._link_up = link_up
-        self._may_block = may_block
+        self._hold = hold
+        self._resolve = resolve
         self._tls = tls
         self._server_name = server_name or host
         self._timeout_ms = timeout_ms
         self._keepalive_ms = keepalive_s * 1000
         self._retry = (retry_ms, retry_max_ms, refused_max_ms)
+        _check(host, port, client_id, keepalive_s, clean, will, subscribe)
         self._hello = _hello(client_id, user, password, keepalive_s, clean, will)
         self._subs = subscribe
         self.telemetry = Ring(telemetry_bytes, True)
@@ -403,7 +444,8 @@ class Client:
         self._task = None
         self._want = False
         self._pid = 0
-        self._fails = 0
+        self._fails = 0  # attempts in a row that did not last
+        self._refusals = 0  # those of them that the broker answered with no
         self.connected = False
         self.subscribed = False
         self.error = ""  # why the last connection ended or was refused, or which callback failed
@@ -421,9 +463,9 @@ class Client:
         self._sock = None
         self._why = None
         self._asked = False  # CONNECT went out
-        self._refused = False
         self._sub_pid = 0
         self._n_acks = 0
+        self._oldest = 0
         self._ping = self._ping_out = False
         self._bye = False
         self._busy = False  # bytes of _tx are waiting for the socket
@@ -461,15 +503,18 @@ class Client:
         True (QoS 0).
 
         `event`: never dropped once queued, refused while its ring is full. Otherwise the oldest
-        telemetry gives way.
+        telemetry gives way. MqttError: nothing that a broker would take; it would end the
+        connection, and each one after it.
         """
         ring = self.events if event else self.telemetry
         topic = _bytes(topic)
         payload = _bytes(payload)
-        pid = self._next_pid() if qos else 0
+        if not 0 <= qos < 2 or not topic or b"+" in topic or b"#" in topic or b"\0" in topic:
+            raise MqttError("no topic for QoS %s: %s" % (qos, topic))
         if len(topic) + len(payload) + 9 > len(self._tx):
             ring.dropped += 1
             return 0
+        pid = self._next_pid() if qos else 0
         if not ring.put(0x30 | (2 if qos else 0) | (1 if retain else 0), pid, topic, payload):
             return 0
         self._kick.set()
@@ -519,25 +564,17 @@ class Client:
             "error": self.error,
         }
 
-    def resolve(self):
-        """Look the broker's address up and keep it. Blocks for as long as DNS takes (for a numeric
-        address not at all)."""
-        info = socket.getaddrinfo(self.host, self.port, 0, socket.SOCK_STREAM)
-        if not info:
-            raise MqttError("no address for " + self.host)
-        self._addr = info[0]
-
     # --- connection
 
     async def _run(self):
         while self._want:
             try:
-                if self._link_up is None or self._link_up():
-                    await self._session()
-                else:
-                    self.error = "no network"
+                why = self._hold() if self._hold else ""
+                if why:
+                    self.error = why
                     await self._pause(500)
                     continue
+                await self._session()
             except Exception as e:  # nothing may end this task but stop()
                 self._fail(e)
             if self._want:
@@ -545,8 +582,9 @@ class Client:
 
     def _backoff_ms(self):
         first, away, refused = self._retry
-        limit = refused if self._refused else away
-        ms = min(limit, first << min(self._fails, 12))
+        ms = min(away, first << min(self._fails, 12))
+        if self._refusals > 1:
+            ms = max(ms, min(refused, first << min(self._refusals, 12)))
         # Jitter of a quarter either way: a fleet must not come back in step.
         return ms - (ms >> 2) + (ms >> 1) * random.getrandbits(8) // 255
 
@@ -579,10 +617,10 @@ class Client:
             self._fails = 0
         else:
             self._fails += 1
-            if not self._fails & 7 and not up:
-                self._addr = None  # perhaps the broker has moved
-            if self._asked and not up and self._tls:
-                self._refused = True
+        if up:
+            self._refusals = 0
+        elif self._asked and self._tls:
+            self._refusals += 1  # a certificate that is not trusted will not be so in a second
 
     async def _guard(self, step):
         try:
@@ -598,7 +636,7 @@ class Client:
                 why = str(why)
                 self.bad_packets += self._sock is not None and why.startswith("malformed")
             elif not isinstance(why, str):
-                why = repr(why)
+                why = _reason(why)
             self._why = why
             self.error = why
 
@@ -610,11 +648,26 @@ class Client:
             except OSError:
                 pass
 
+    async def _find(self):  # on demand
+        """The broker's address into `_addr`. Known is known: it is asked for again only when there
+        was no connection for a while, and then an old one is better than none."""
+        host = self.host
+        try:
+            if self._resolve and not self._host_is_numeric():
+                host = await self._resolve(host)
+            self._addr = socket.getaddrinfo(host, self.port, 0, socket.SOCK_STREAM)[0]
+        except Exception as e:
+            if not self._addr:
+                raise MqttError("no address of %s (%s)" % (self.host, e))
+
     async def _link(self):  # on demand
-        if self._addr is None:
-            if self._may_block and not self._host_is_numeric() and not self._may_block():
-                raise MqttError("address of %s not known yet, DNS would block now" % self.host)
-            self.resolve()
+        if self._tls:
+            gc.collect()
+            free = gc.mem_free()
+            if free < _TLS_HEAP:
+                raise MqttError("TLS needs %d bytes of heap, and %d are free" % (_TLS_HEAP, free))
+        if self._addr is None or self._fails & 3 == 3:
+            await self._find()
         family, kind, proto = self._addr[:3]
         sock = self._sock = socket.socket(family, kind, proto)
         sock.setblocking(False)
@@ -656,15 +709,18 @@ class Client:
                 raise MqttError("closed by the broker")
             self._t_rx = ticks_ms()
             self._ping_out = False
-            whole = parser.packets
-            mid = parser.partial
-            parser.feed(rx, n)
-            if not mid or parser.partial == 2 or parser.packets != whole:
-                self._t_part = self._t_rx
-            # Give way, above all to the writer when it has acknowledgements to send.
-            await asyncio.sleep_ms(0)
-            while self._n_acks > _ACKS - _ACKS_PER_CHUNK:
-                await asyncio.sleep_ms(5)
+            at = 0
+            while at < n:
+                whole = parser.packets
+                mid = parser.partial
+                at = parser.feed(rx, at, n)
+                if not mid or parser.partial == 2 or parser.packets != whole:
+                    self._t_part = self._t_rx
+                # Give way after each message, above all to the writer when it has
+                # acknowledgements to send.
+                await asyncio.sleep_ms(0)
+                while self._n_acks >= _ACKS:
+                    await asyncio.sleep_ms(5)
 
     def _watch(self):
         """End the connection when an operation is past its deadline; ping when it was quiet."""
@@ -674,6 +730,11 @@ class Client:
             if ticks_diff(now, self._t_start) > limit:
                 self._fail("no connection within %d ms" % limit)
             return
+        # One that a broker passes over would fill its ring, whatever else is acknowledged.
+        oldest = self.events.oldest() or self.telemetry.oldest()
+        if oldest != self._oldest:
+            self._oldest = oldest
+            self._t_ack = now
         if self._busy and ticks_diff(now, self._t_tx) > limit:
             self._fail("broker takes no data")
         elif self._parser.partial and ticks_diff(now, self._t_part) > limit:
@@ -682,9 +743,7 @@ class Client:
             self._fail("no answer to ping")
         elif self._sub_pid and ticks_diff(now, self._t_start) > 2 * limit:
             self._fail("no answer to SUBSCRIBE")
-        elif self.telemetry.inflight + self.events.inflight == 0:
-            self._t_ack = now
-        elif ticks_diff(now, self._t_ack) > 2 * limit:
+        elif oldest and ticks_diff(now, self._t_ack) > 2 * limit:
             self._fail("publication was not acknowledged")
         if self._ping_out or self._ping:
             return
@@ -696,8 +755,11 @@ class Client:
     # --- outbound
 
     def _next_pid(self):
-        self._pid = self._pid % 65535 + 1
-        return self._pid
+        while True:
+            self._pid = pid = self._pid % 65535 + 1
+            # One that waits since an outage began must not share its number with a new one.
+            if self.events.find(pid) < 0 and self.telemetry.find(pid) < 0:
+                return pid
 
     def _sub_packet(self, pid):
         body = bytes((pid >> 8, pid & 255))
@@ -737,10 +799,11 @@ class Client:
             self._ping_out = True
             self._t_ping = ticks_ms()
         for ring in (self.events, self.telemetry):
-            k = 1
-            while k:
+            for _ in range(_BATCH):
                 k = ring.take(tx, n)
-                if k and tx[n] & 8:
+                if not k:
+                    break
+                if tx[n] & 8:
                     self.resent += 1
                 n += k
         if self._bye and not n:
@@ -836,7 +899,6 @@ class Client:
             self._publish_in(first, buf, kept, length)
         elif first == 0x40 and length == 2:
             pid = buf[0] << 8 | buf[1]
-            self._t_ack = ticks_ms()
             if self.events.ack(pid) or self.telemetry.ack(pid):
                 self._call(self.on_ack, pid)
             else:
@@ -856,19 +918,18 @@ class Client:
 
     def _connack(self, flags, code):
         if code:
-            self._refused = code != 3
+            self._refusals += code != 3
             reason = _REASONS[code - 1] if code <= len(_REASONS) else str(code)
             raise MqttError("refused by the broker: " + reason)
         self.connected = True
         self.error = ""
         self.connects += 1
-        self._t_ack = ticks_ms()
         self._call(self.on_connect, bool(flags & 1))
         self._kick.set()
 
     def _publish_in(self, first, buf, kept, length):
         qos = first >> 1 & 3
-        at = 2 + (buf[0] << 8 | buf[1]) if length >= 2 else length + 1
+        at = 2 + (buf[0] << 8 | buf[1])  # of an older packet when length < 2: too long as well
         end = at + 2 if qos else at
         if qos > 1 or end > length:
             raise MqttError("malformed PUBLISH")
@@ -896,6 +957,37 @@ class Client:
             self._acks[2 * self._n_acks + 1] = buf[at + 1]
             self._n_acks += 1
             self._kick.set()
+
+
+def _reason(error):  # on demand
+    """What went wrong, in words."""
+    number = error.errno if isinstance(error, OSError) else None
+    for known, text in _NO_ANSWER:
+        if known == number:
+            return "%s (error %d)" % (text, number)
+    if isinstance(error, ValueError) and "ertificate" in str(error):
+        return "TLS: " + str(error).strip()
+    if isinstance(number, int) and number < 0:
+        return "TLS: " + str(error.args[-1])
+    return repr(error)
+
+
+def _check(host, port, client_id, keepalive_s, clean, will, subscribe):  # on demand
+    """MqttError for what no broker would accept."""
+    if not host:
+        raise MqttError("host is missing")
+    if not 0 < port < 65536:
+        raise MqttError("port %s: 1 to 65535 are allowed" % port)
+    if not 2 <= keepalive_s < 65536:
+        raise MqttError("keepalive_s %s: 2 to 65535 are allowed" % keepalive_s)
+    if not client_id and not clean:
+        raise MqttError("a session that lasts needs a client_id")
+    topics = list(subscribe)
+    if will:
+        topics.append((will[0], will[2]))
+    for topic, qos in topics:
+        if not topic or not 0 <= qos < 2:
+            raise MqttError("topic '%s' with QoS %s: a topic and QoS 0 or 1" % (topic, qos))
 
 
 def _hello(client_id, user, password, keepalive_s, clean, will):  # on demand

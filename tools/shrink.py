@@ -61,16 +61,27 @@ _IN_FLASH = (
 # `def f():  # on demand` or `# on demand: group`; `TABLE = (  # on demand`
 _MARK = "# on demand"
 _PACKAGE = "firmware"
-# The pieces lie in lib/ because that is in sys.path: a name without a package costs less.
+# The pieces lie in folders of lib/ which firmware/pieces.py puts into sys.path: a name without a
+# package costs less, and littlefs reads all of a folder, with the small files in it, to find one.
 _PIECES = "lib"
+_FOLDERS = 16
 _DEMAND = "firmware.pieces"
 _LOAD = "demand"
+_ROWS = "Rows"
+_LONG = 8  # words or rows that are worth a text
 # Code, garbage and data lie side by side as they come, so a collection that waits until the heap
 # is full leaves holes that no buffer fits: 7 KB less were needed than with one each 4 KB. It makes
 # the start half a second longer. firmware/app.py chooses what holds afterwards.
 _COLLECT = """
 import gc
 gc.threshold(2048)
+"""
+# Files may take the place of these, so MicroPython looks for such on the flash at each import, for
+# some milliseconds, unless they stand in sys.modules.
+_BUILTIN = """
+import sys
+for name in "array asyncio binascii io json machine os select struct time".split():
+    sys.modules[name] = __import__(name)
 """
 _SUFFIXES = string.ascii_lowercase + string.ascii_uppercase + string.digits
 _LETTERS = string.ascii_lowercase + string.ascii_uppercase + "_"
@@ -162,7 +173,7 @@ def cached(sources: dict[str, str], folder: Path = CACHE) -> dict[str, str]:
 
 def is_piece(path: str) -> bool:
     """Whether a file is one that shrink() made of functions loaded on demand."""
-    return re.fullmatch(rf"{_PIECES}/_\d+\.py", path) is not None
+    return re.fullmatch(rf"{_PIECES}/\d+/_\d+\.py", path) is not None
 
 
 def names(sources: dict[str, str], stubs: Path = STUBS) -> dict[str, dict[str, list[str]]]:
@@ -219,7 +230,7 @@ class _Program:
         while self._prune():
             pass
         if _PACKAGE in self.by_name:
-            self.by_name[_PACKAGE].tree.body[:0] = ast.parse(_COLLECT).body
+            self.by_name[_PACKAGE].tree.body[:0] = ast.parse(_COLLECT + _BUILTIN).body
         self._parameters()
         self._rename()
         for module in self.modules:
@@ -273,7 +284,7 @@ class _Program:
                         if isinstance(function, _Defs) and function.lineno == line:
                             self._move(module, owner, function, group, pieces)
         for number, group in enumerate(sorted(pieces), 1):
-            path = f"{_PIECES}/_{number}.py"
+            path = f"{_PIECES}/{number % _FOLDERS}/_{number}.py"
             tree = ast.Module(pieces[group], [])
             self.modules.append(Module(path, tree))
             self.by_name[self.modules[-1].name] = self.modules[-1]
@@ -349,20 +360,33 @@ class _Program:
         group = module.path + ":" + (group or name)
         body = pieces.setdefault(group, [])
         body[:0] = _imports_for(module, statement.value, where)
+        statement.value, rows = _compact(statement.value)
+        if rows and _DEMAND in self.by_name:
+            body.insert(0, ast.ImportFrom(_DEMAND, [ast.alias(_ROWS)], 0))
         body.append(statement)
         module.tree.body.remove(statement)
         words = self.calls.setdefault(group, [])
         for other in self._own():
             uses = other is module
+            called = {
+                alias.asname or alias.name: f"{node.module}.{alias.name}"
+                for node in ast.walk(other.tree)
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            aliases = {alias for alias, full in called.items() if full == module.name}
             for node in ast.walk(other.tree):
                 if isinstance(node, ast.ImportFrom) and node.module == module.name:
                     kept = [alias for alias in node.names if alias.name != name]
                     uses |= len(kept) < len(node.names)
                     node.names = kept
                 elif isinstance(node, ast.Attribute) and node.attr == name:
-                    raise ToolError(
-                        f"{where} is used in {other.path}: import it by its name there"
-                    )
+                    of = node.value.id if isinstance(node.value, ast.Name) else ""
+                    if called.get(of) not in self.by_name:
+                        raise ToolError(
+                            f"{where} is used in {other.path}: import it by its name there"
+                        )
+                    uses |= of in aliases
             if uses:
                 for holder in ast.walk(other.tree):
                     if isinstance(getattr(holder, "body", None), list):
@@ -371,14 +395,14 @@ class _Program:
                             for n in holder.body  # type: ignore[attr-defined]
                             if not isinstance(n, ast.ImportFrom) or n.names
                         ]
-                other.tree = _Table(name, words).visit(other.tree)
+                other.tree = _Table(name, words, aliases).visit(other.tree)
                 _load_demand(other)
 
     # -- what nobody uses ----------------------------------------------------------------------
 
     def _used(self) -> tuple[set[str], dict[str, set[str]]]:
         """(words by which something may be reached from anywhere, those by module)."""
-        everywhere = self._spelled() | {_LOAD}  # of which the calls are yet to come
+        everywhere = self._spelled() | {_LOAD, _ROWS}  # of which the calls are yet to come
         here: dict[str, set[str]] = {module.name: set() for module in self.modules}
         for module in self.modules:
             own = here[module.name]
@@ -863,6 +887,26 @@ class _Bare(ast.NodeTransformer):
         return node
 
 
+def _compact(value: ast.expr) -> tuple[ast.expr, bool]:
+    """A table as one text, where it is a tuple of words or of rows, because each short text of a
+    table is kept for ever, and a row costs 50 bytes beside them. True: it needs pieces.Rows."""
+    try:
+        table = ast.literal_eval(value)
+    except ValueError:
+        return value, False
+    if not isinstance(table, tuple) or len(table) < _LONG:
+        return value, False
+    if all(isinstance(word, str) and word.split() == [word] for word in table):
+        words = ast.Call(ast.Attribute(ast.Constant(" ".join(table)), "split", ast.Load()), [], [])
+        return ast.Call(ast.Name("tuple", ast.Load()), [words], []), False
+    if all(isinstance(row, tuple) and len(row) > 1 for row in table):
+        # a list where there was a tuple: it is only looked at
+        lines = [json.dumps(row, separators=(",", ":"), ensure_ascii=False) for row in table]
+        text = ast.Constant("\n".join(lines) + "\n")
+        return ast.Call(ast.Name(_ROWS, ast.Load()), [text], []), True
+    return value, False
+
+
 class _Scoped(ast.NodeTransformer):
     """A visitor that knows which names are local where it is."""
 
@@ -916,14 +960,24 @@ class _Scoped(ast.NodeTransformer):
 class _Table(_Scoped):
     """Puts in the place of a global what asks for it."""
 
-    def __init__(self, name: str, words: list[ast.Constant]) -> None:
+    def __init__(self, name: str, words: list[ast.Constant], aliases: set[str]) -> None:
         super().__init__()
         self.name = name
         self.words = words
+        self.aliases = aliases  # of its module
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id != self.name or self.is_local(node.id):
             return node
+        return self._demanded()
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        value = node.value
+        if node.attr == self.name and isinstance(value, ast.Name) and value.id in self.aliases:
+            return self._demanded()
+        return self.generic_visit(node)
+
+    def _demanded(self) -> ast.AST:
         word = ast.Constant(-1)
         self.words.append(word)
         demand = ast.Call(ast.Name("_demand", ast.Load()), [word], [])

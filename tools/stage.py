@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 from tools import shrink
@@ -26,6 +27,7 @@ STAGE = ROOT / "build" / "device"
 TOP = ("boot.py", "main.py")
 PACKAGES = ("firmware", "lib")
 # chip -> mpy-cross's name of its machine code
+MANIFEST = "firmware/files.txt"
 ARCHITECTURES = {"rp2040": "armv6m", "esp32": "xtensawin"}
 
 
@@ -38,12 +40,18 @@ def stage(tree: Path = ROOT, chip: str = "rp2040", source: bool = False) -> dict
         raise ToolError(f"there is no main.py in {tree}: nothing to put on a board")
     program = sources(tree)
     if source:
-        return {name: text.encode() for name, text in program.items()}
+        return listed({name: text.encode() for name, text in program.items()})
     files = {name: program[name].encode() for name in TOP if name in program}
     for name, text in shrink.cached(program).items():
         if name not in TOP:
             files[name.removesuffix(".py") + ".mpy"] = compiled(text, name, chip)
-    return files
+    return listed(files)
+
+
+def listed(files: dict[str, bytes]) -> dict[str, bytes]:
+    """With a list of the files' CRC-32, against which the firmware checks them."""
+    lines = [f"{zlib.crc32(data):08x} {name}\n" for name, data in sorted(files.items())]
+    return files | {MANIFEST: "".join(lines).encode()}
 
 
 def sources(tree: Path = ROOT) -> dict[str, str]:
@@ -59,7 +67,7 @@ def options(name: str) -> list[str]:
     # -O3 leaves the line numbers out: 7 KB more heap. The module's name is in the heap anyway,
     # so tracebacks have that in the place of its path.
     module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-    return ["-O3", "-s", module.removeprefix("lib.") if shrink.is_piece(name) else module]
+    return ["-O3", "-s", module.rpartition(".")[2] if shrink.is_piece(name) else module]
 
 
 def compiled(text: str, name: str, chip: str) -> bytes:

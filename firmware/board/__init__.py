@@ -52,7 +52,8 @@ class Board:
 
     `skew_us`: per channel, how long after the first one it is converted. `adc_errata`: "e11" for a
     converter with the flaw RP2040-E11, else None. `adc_mid_uv`, `adc_span_uv`: what makes code
-    2048, and how much more makes 4096, where the converter is read in uV; else None.
+    2048, and how much more makes 4096, where the converter is read in uV; else None. `uart`:
+    number, TX and RX of the second console, or None.
     """
 
     def __init__(self, table: dict):  # on demand: boot
@@ -75,6 +76,8 @@ class Board:
         self.total_w = table["total_w"]
         self.contactor = table.get("contactor")
         self.inputs = table.get("inputs", {})
+        self.uart = table.get("uart")
+        self.fram = table.get("fram")  # pins SCL and SDA of an optional FRAM
         self.heap_bytes = table.get("heap_bytes", 190_000)
         outlets = []
         for i, row in enumerate(table["outlets"]):

@@ -38,5 +38,6 @@ BOARD["mux_address"] = ()
 BOARD["channels"] = tuple(_channels())
 BOARD["outlets"] = tuple(_outlets())
 BOARD["contactor"] = 25
+BOARD["uart"] = (2, 4, 14)
 BOARD["inputs"] = {"gfci": 26, "grid": 27, "contactor_feedback": 13}
 BOARD["heap_bytes"] = 100_000

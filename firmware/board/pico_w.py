@@ -58,6 +58,8 @@ BOARD = {
         },
     ),
     "contactor": 7,
+    "uart": (0, 0, 1),
     "inputs": {"gfci": 8, "grid": 9, "contactor_feedback": 10},
+    "fram": (17, 16),  # SCL, SDA of an optional FRAM
     "heap_bytes": 190_000,
 }

@@ -65,6 +65,17 @@ def check(table: dict):
     _check_converter(table, where)
     for name, pin in table.get("inputs", {}).items():
         take(pin, "input " + name)
+    for pin, what in zip(table.get("fram") or (), ("SCL", "SDA")):
+        take(pin, "FRAM " + what)
+    if table.get("uart") is not None:
+        number, tx, rx = table["uart"]
+        take(tx, "UART TX")
+        take(rx, "UART RX")
+        # RP2040: each UART can be on certain pins only; ESP32: on any, the console has number 0
+        if chip == "rp2040" and [(p + 4) // 8 % 2 for p in (tx, rx)] != [number, number]:
+            raise BoardError(where + "UART %s cannot be on pins %s and %s" % table["uart"])
+        if (chip == "rp2040" and (tx % 4, rx % 4) != (0, 1)) or number not in (0, 1, 2):
+            raise BoardError(where + "UART %s cannot be on pins %s and %s" % table["uart"])
     if table.get("contactor") is not None:
         _take_relay(table["contactor"], "main contactor", where, chip, take)
     _check_outlets(table, where, chip, take)

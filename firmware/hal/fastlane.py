@@ -88,6 +88,7 @@ class FastLane:
     """State block, window ring, waveform ring and relay pins for one board."""
 
     reads_pins = False  # whether the scan itself reads the chip's pins
+    reference = 0  # code of the chip's own temperature sensor at boot; 0: not known
 
     def __init__(self, board):  # on demand
         self.board = board
@@ -170,10 +171,14 @@ class FastLane:
         Lowered to what the converter can show on both sides of the channel's zero, because a
         limit beyond its range would never act."""
         self._peak[channel] = counts
-        c = self.base(channel)
-        zero = self.st[c + _C_ZERO]
+        self.st[self.base(channel) + _C_PEAK] = self.peak(channel)
+
+    def peak(self, channel: int) -> int:
+        """What the limit asked for comes to, counts."""
+        counts = self._peak[channel]
+        zero = self.st[self.base(channel) + _C_ZERO]
         peak = min(counts, 4095 - zero - _PEAK_MARGIN, zero - _PEAK_MARGIN)
-        self.st[c + _C_PEAK] = peak if counts else 8191
+        return peak if counts else 8191
 
     def set_short_time(self, channel: int, mean_square: int, delay_ms: int):
         """Definite-time limit: windows above `mean_square` (counts^2) for `delay_ms` open it."""
@@ -290,6 +295,23 @@ class FastLane:
             self._contactor.value(1 if closed else 0)
         self.contactor_closed = closed
 
+    def astray(self, on: int) -> int:
+        """Bits of the outlets whose relay pin is not at the level that `on` (bits) says, and the
+        bit after theirs for the contactor. What is being switched does not count (self-test)."""
+        st = self.st
+        held = st[_PEAK_TRIPS] | st[_SHORT_TRIPS] | st[_GROUND_TRIPS] | st[_WAITING]
+        bits = 0
+        i = 0
+        for pin in self._pins:
+            c = self.base(self.board.outlets[i].channel)
+            if not held >> i & 1 and not st[c + _C_COUNT] and pin.value() != on >> i & 1:
+                bits |= 1 << i
+            i += 1
+        pin = self._contactor
+        if pin is not None and pin.value() != (1 if self.contactor_closed else 0):
+            bits |= 1 << i
+        return 0 if st[_LEASE_TRIPPED] else bits
+
     def fast_trips(self) -> int:
         """Bits of the outlets that this lane has opened and nobody has acknowledged."""
         return self.st[_PEAK_TRIPS] | self.st[_SHORT_TRIPS] | self.st[_GROUND_TRIPS]
@@ -372,6 +394,11 @@ class FastLane:
             if not 2 * beside < 3 * wide < 48 * beside:
                 st[_E11] = 0
             st[_E11_WIDE] = st[_E11_BESIDE] = 0
+
+    def ring_khz(self) -> int:
+        """Frequency of an oscillator other than the scan's, as the scan's clock sees it; 0: there
+        is none (self-test)."""
+        return 0
 
     def silent_scans(self) -> int:
         """Scans in which the converter did not answer in time, modulo 2**29."""

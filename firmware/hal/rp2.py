@@ -20,6 +20,11 @@ _CS_EN = const(0x001)
 _CS_START_ONCE = const(0x004)
 _CS_AINSEL_SHIFT = const(12)
 _FIRST_ADC_GPIO = const(26)
+_SENSOR = 4  # input of the converter: the chip's own temperature
+# 2.15.7: the frequency counter, FC0_REF_KHZ to FC0_RESULT, and its source 3, the ring oscillator
+_FC0 = const(0x40008080)
+_RING = const(3)
+_FC0_DONE = const(0x10)
 
 
 class Sampler(FastLane):
@@ -35,6 +40,9 @@ class Sampler(FastLane):
             if channel.adc != adc or channel.mux is None:
                 raise ValueError("RP2040 sampler: all channels must share one multiplexed ADC pin")
         machine.ADC(machine.Pin(adc))  # powers the converter, takes the pad's digital side off
+        sensor = machine.ADC(_SENSOR)
+        sensor.read_u16()  # it has just been switched on
+        self.reference = sensor.read_u16() >> 4
         mux_all = 0
         for bit, pin in enumerate(board.mux_address):
             machine.Pin(pin, machine.Pin.OUT, value=board.channels[0].mux >> bit & 1)
@@ -44,6 +52,19 @@ class Sampler(FastLane):
         self._regs = array("I", regs)
         kernel_viper.attach(self.st, self.ring, self.wave, self._regs)
         self._timer = None
+
+    def ring_khz(self) -> int:  # on demand
+        mem = machine.mem32
+        mem[_FC0] = 12_000  # the crystal, which counts
+        mem[_FC0 + 4] = 0  # no bounds
+        mem[_FC0 + 8] = 0x1FFFFFF
+        mem[_FC0 + 16] = 9  # for 0.5 ms: +-2 kHz
+        mem[_FC0 + 20] = _RING
+        for _ in range(100):  # 2 ms
+            if mem[_FC0 + 24] & _FC0_DONE:
+                khz = mem[_FC0 + 28] >> 5 & 0x1FFFFFF
+                return khz if 1000 < khz < 20_000 else 0  # 1.8 to 12 MHz
+        return 0
 
     def start(self):
         """Start scanning. The lease is not held: relays stay open until the control lane runs."""

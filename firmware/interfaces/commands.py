@@ -6,32 +6,43 @@ Called by: the outer lane only.
 """
 
 import gc
+import json
 import sys
 import time
 
 from micropython import const
 
 from firmware import events
-from firmware.storage.files import StorageError
+from firmware.storage.files import NotYet, StorageError
 from firmware.storage.settings import (
     DEFAULT,
     FLAGS,
+    LIMIT,
     REBOOT,
     SECRET,
+    SYSTEM,
     TYPE,
     TYPES,
     UNIT,
     SettingError,
     allowed_text,
+    check,
 )
 
-# What a source may do; each level includes those before it.
+# What a source may do, a bit each. A command names the bits of which one is enough; what it then
+# does may need another one, see _allow(). The network's are those of mqtt.allow: bit n for word n.
 _LOOK = const(0)
 _SWITCH = const(1)  # switch outlets, clear trips
-_CHANGE = const(2)  # settings, calibration, reboot, overriding a refusal
-_LOCAL = const(3)  # end the program
+_SETTINGS = const(2)  # settings that no other bit stands for
+_LIMITS = const(4)  # settings that protect (LIMIT in the schema), overriding a refusal
+_CALIBRATION = const(8)
+_SYSTEM = const(16)  # restart, network, broker, who may do what
+_SET = const(22)  # one of those that set something
+_NETWORK = const(31)  # the most that a network may get
+_LOCAL = const(32)  # end the program
+_CONSOLE = const(63)
 
-_ALLOW = {"read": _LOOK, "outlets": _SWITCH, "all": _CHANGE}
+_GROUPS = ("switch", "settings", "limits", "calibration", "system")
 
 # What may follow a command, for tab completion.
 _A_NONE = const(0)
@@ -41,12 +52,12 @@ _A_COMMAND = const(3)
 _A_WORDS = const(4)  # the words in the last column
 _A_CHANNEL = const(5)  # a channel or these words, then what `cal` can do with it
 
-_EVENTS_DEFAULT = const(20)
-_EVENTS_MAX = const(64)
+_IMPORT_NOTED = const(8)  # changed settings of an import that get a record of their own
+_SAVE_MS = const(5000)  # so long a save waits for a quiet moment
 _IDLE_MS = const(5000)  # work that nobody has asked after for so long is given up
 _TOGETHER_MS = const(60)  # a trip so soon after another one is on the same record
 
-# (name, usage, help, level, what may follow, words)
+# (name, usage, help, bits of which one is needed, what may follow, words)
 TABLE = (  # on demand
     ("status", "", "one screen: outlets, legs, supply, link", _LOOK, _A_NONE, ()),
     ("watch", "[seconds]", "status, refreshed until a key is hit", _LOCAL, _A_NONE, ()),
@@ -61,10 +72,18 @@ TABLE = (  # on demand
     ),
     ("off", "<outlet>|all", "switch off", _SWITCH, _A_OUTLET, ("all",)),
     ("reset", "<outlet>|all [--force]", "clear a trip (--force: a lockout too)", 1, 1, ("all",)),
-    ("get", "[name or beginning]", "show settings", _LOOK, _A_SETTING, ()),
-    ("set", "<name> <value>", "change a setting; `save` makes it last", _CHANGE, _A_SETTING, ()),
-    ("save", "", "make changed settings last", _CHANGE, _A_NONE, ()),
-    ("defaults", "yes", "all settings back to their defaults", _CHANGE, _A_WORDS, ("yes",)),
+    ("get", "[name or beginning] [--changed]", "show settings", _LOOK, _A_SETTING, ()),
+    ("set", "<name> <value>", "change a setting; `save` makes it last", _SET, _A_SETTING, ()),
+    ("save", "", "make changed settings last", _SET, _A_NONE, ()),
+    ("defaults", "yes", "all settings back to their defaults", _SET, _A_WORDS, ("yes",)),
+    (
+        "settings",
+        "[export [--changed] | import {...}]",
+        "all of them as JSON, and back",
+        _LOOK,
+        _A_WORDS,
+        ("export", "import"),
+    ),
     (
         "cal",
         "[<channel> ... | export | import ...]",
@@ -75,13 +94,28 @@ TABLE = (  # on demand
     ),
     (
         "events",
-        "[count] [outlet] [kind]",
-        "what happened, newest last (also: since <seq>)",
+        "[count|all] [outlet] [kind] ...",
+        "what happened, newest last (help events: more)",
         _LOOK,
         _A_OUTLET,
-        events.KINDS,
+        ("all", "trips", "since", "by", "for"),  # and the kinds
     ),
-    ("energy", "", "energy counted for each outlet", _LOOK, _A_NONE, ()),
+    (
+        "energy",
+        "[hours | days | months [count]]",
+        "energy of each outlet: total, today; by hour, day, month",
+        _LOOK,
+        _A_WORDS,
+        ("hours", "days", "months"),
+    ),
+    (
+        "time",
+        "[set <time>]",
+        "the clock, and where it got the time from",
+        _LOOK,
+        _A_WORDS,
+        ("set",),
+    ),
     (
         "capture",
         "[<outlet> [--all] | clear]",
@@ -90,26 +124,26 @@ TABLE = (  # on demand
         _A_OUTLET,
         ("clear",),
     ),
-    ("selftest", "", "check the hardware and the files", _LOOK, _A_NONE, ()),
+    ("selftest", "[full]", "what checks itself (full: all of it now)", 0, 4, ("full",)),
     ("version", "", "firmware, board and MicroPython", _LOOK, _A_NONE, ()),
-    ("mqtt", "[forget]", "broker's state; forget: remove what it retains", 0, 4, ("forget",)),
+    ("mqtt", "[forget]", "broker's state; forget: out of Home Assistant", 0, 4, ("forget",)),
     (
         "wifi",
-        "[scan | set <ssid> [password]]",
-        "network's state, networks in reach",
+        "[scan | set <ssid> [password] | forget <ssid>]",
+        "network's state, networks in reach, those it knows",
         _LOOK,
         _A_WORDS,
-        ("scan", "set"),
+        ("scan", "set", "forget"),
     ),
     ("mode", "[outlets]", "how the power is exported", _LOOK, _A_WORDS, ("outlets",)),
-    ("reboot", "yes", "open all relays and start again", _CHANGE, _A_WORDS, ("yes",)),
+    ("reboot", "yes", "open all relays and start again", _SYSTEM, _A_WORDS, ("yes",)),
     ("exit", "yes", "open all relays and leave for the REPL", _LOCAL, _A_WORDS, ("yes",)),
     ("help", "[command]", "this list, or more on one command", _LOOK, _A_COMMAND, ()),
 )
 _NAME = const(0)
 _USAGE = const(1)
 _HELP = const(2)
-_LEVEL = const(3)
+_NEED = const(3)
 _FOLLOWS = const(4)
 _WORDS = const(5)
 
@@ -146,6 +180,20 @@ def unload(package, name):
 def usage(entry) -> str:
     """`name usage`, as typed."""
     return (entry[_NAME] + " " + entry[_USAGE]).rstrip()
+
+
+def allowed(text: str) -> int:
+    """The bits that a value of mqtt.allow stands for."""
+    bits = 0
+    for i, word in enumerate(_GROUPS):
+        if word in text:
+            bits |= 1 << i
+    return bits
+
+
+def groups(bits: int) -> list:
+    """The words of mqtt.allow for some bits."""
+    return [_GROUPS[i] for i in range(len(_GROUPS)) if bits >> i & 1]
 
 
 def _cut(word):
@@ -201,7 +249,7 @@ class Job:
         except StopIteration as end:
             return end.value
         except (self._refusal, StorageError) as error:
-            raise CommandError(str(error))
+            raise CommandError(str(error), getattr(error, "result", None))
         finally:
             if over:
                 self.end()
@@ -226,15 +274,15 @@ class Commands:
         """Run one command for a source (a word of events.SOURCES); CommandError when refused.
 
         The result has the method poll() when the command takes seconds, see Job."""
-        level = _SWITCH
+        need = _SWITCH
         if name != "off":  # which needs nothing that may have to be loaded first, as the table
             entry = row(name)
             if entry is None:
                 raise CommandError(
                     "unknown command '%s' (there are: %s)" % (_cut(name), " ".join(self.names()))
                 )
-            level = entry[_LEVEL]
-        self._allow(level, name, source)
+            need = entry[_NEED]
+        self._allow(need, name, source)
         try:
             return getattr(self, "_" + name)(args, source)
         except (SettingError, StorageError) as error:
@@ -242,24 +290,42 @@ class Commands:
 
     # -- who may ----------------------------------------------------------------------
 
-    def _level(self, source):
+    def _may(self, source):
+        """The bits of what a source may do."""
         if source == "console":
-            return _LOCAL
+            return _CONSOLE
         if source in ("mqtt", "ha", "web"):
-            return _ALLOW[self._app.settings.get("mqtt.allow")]
+            return allowed(self._app.settings.get("mqtt.allow"))
         if source == "schedule":
             return _SWITCH
-        return -1
+        raise CommandError("'%s' is no source of commands" % _cut(source))
 
-    def _allow(self, level, what, source):
-        have = self._level(source)
-        if have >= level:
+    def _allow(self, need, what, source, every=False):
+        """CommandError when a source has no bit of `need` (`every`: not all of them)."""
+        have = self._may(source) & need
+        if have == need or (have and not every):
             return
-        if have < 0:
-            raise CommandError("'%s' is no source of commands" % _cut(source))
-        if level == _LOCAL:
+        by = events.number(events.SOURCES, source)
+        self._app.journal.note(events.REFUSED, -1, events.NOT_ALLOWED, 0, by)
+        if need == _LOCAL:
             raise CommandError("%s is possible on the console only" % what)
-        raise CommandError("%s is not allowed from %s (setting mqtt.allow)" % (what, source))
+        raise CommandError(
+            "%s is not allowed from %s (mqtt.allow has no %s)"
+            % (what, source, (", " if every else " or ").join(groups(need & ~have)))
+        )
+
+    def allow_setting(self, name, value, source):  # on demand
+        """CommandError when a source may not give a setting that value."""
+        entry = self._app.settings.entry(name)
+        flags = entry[FLAGS]
+        need = _SETTINGS
+        if flags & LIMIT:
+            need = _LIMITS
+        elif flags & SYSTEM:
+            need = _SYSTEM
+        self._allow(need, "set " + name, source)
+        if name == "mqtt.allow" and allowed(check(entry, value)) & ~self._may(source):
+            raise CommandError("mqtt.allow can only be narrowed from %s" % source)
 
     # -- words ------------------------------------------------------------------------
 
@@ -294,8 +360,15 @@ class Commands:
             entry = row(words[0])
             if entry is not None:
                 follows = entry[_FOLLOWS]
-                if follows == _A_COMMAND:
+                if last[:1] == "-":
+                    text = entry[_USAGE].replace("[", "").replace("]", "")
+                    found = [word for word in text.split() if word[:2] == "--"] + ["--json"]
+                elif follows == _A_COMMAND:
                     found = self.names()
+                elif follows == _A_WORDS and len(words) > 1:
+                    pass
+                elif words[-1] == "by":
+                    found = list(events.SOURCES)
                 elif follows == _A_SETTING:
                     if len(words) == 1:
                         found = list(self._app.settings.names())
@@ -310,6 +383,8 @@ class Commands:
                     elif follows == _A_CHANNEL:
                         found = [x.name for x in self._app.board.channels if x.kind != "aux"]
                     found = found + list(entry[_WORDS])
+                    if words[0] == "events":
+                        found += events.KINDS
         return last, [word for word in found if word.startswith(last)]
 
     def _values(self, name):  # on demand
@@ -320,7 +395,7 @@ class Commands:
         kind = TYPES[entry[TYPE]]
         if kind == "bool":
             return ["on", "off"]
-        if kind == "choice":
+        if kind in ("choice", "words"):
             return ["auto" if choice == 0 else str(choice) for choice in entry[3]]
         return []
 
@@ -339,57 +414,58 @@ class Commands:
         self._report.relays(self._app, outlets)
         return {"outlets": outlets}
 
-    def _energy(self, args, source):
-        self._bare("energy", args)
-        outlets = self._report.state(self._app)["outlets"]
-        result = {}
-        total = 0
-        for name in outlets:
-            result[name] = outlets[name]["energy_kwh"]
-            total += result[name]
-        return {"energy_kwh": result, "total_kwh": round(total, 3)}
+    def _energy(self, args, source):  # on demand
+        gc.collect()
+        app = self._app
+        if not args:
+            from firmware.storage import history
+
+            unload("firmware.storage", "history")
+            return history.totals(app.energy, self._outlet_names(), app.totals_mwh())
+        from firmware.interfaces import energytable
+
+        unload("firmware.interfaces", "energytable")
+        unload("firmware.storage", "history")
+        unload("firmware", "timezone")
+        try:
+            return energytable.table(app, args)
+        except ValueError as error:
+            raise CommandError(str(error))
+
+    def _time(self, args, source):  # on demand
+        gc.collect()
+        from firmware.interfaces import timecommand
+
+        unload("firmware.interfaces", "timecommand")
+        unload("firmware", "timekeeper")
+        unload("firmware", "timezone")
+        if args:
+            if args[0] != "set" or len(args) < 2:
+                self._wrong("time")
+            self._allow(_SYSTEM, "time set", source)
+        try:
+            return timecommand.answer(self._app, args[1:], source)
+        except timecommand.Refused as error:
+            raise CommandError(str(error))
 
     def _events(self, args, source):  # on demand
-        count = _EVENTS_DEFAULT
-        outlet = -2
-        kind = -1
-        since = 0
-        i = 0
-        while i < len(args):
-            word = args[i]
-            if word == "since" and i + 1 < len(args) and _digits(args[i + 1]) >= 0:
-                i += 1
-                since = _digits(args[i])
-                count = _EVENTS_MAX
-            elif _digits(word) >= 0:
-                count = _digits(word)
-                if not 1 <= count <= _EVENTS_MAX:
-                    raise CommandError("the count of events is 1 to %d" % _EVENTS_MAX)
-            elif events.number(events.KINDS, word) >= 0:
-                kind = events.number(events.KINDS, word)
-            elif self._app.board.outlet_index(word) >= 0:
-                outlet = self._app.board.outlet_index(word)
-            else:
-                raise CommandError(
-                    "'%s' is no count, outlet or kind (outlets: %s; kinds: %s)"
-                    % (_cut(word), " ".join(self._outlet_names()), " ".join(events.KINDS))
-                )
-            i += 1
-        journal = self._app.journal
-        found = []
-        for record in journal.since(since):
-            if (kind >= 0 and record[1] != kind) or (outlet >= 0 and record[2] != outlet):
-                continue
-            if len(found) == count:
-                if since:  # a reader who catches up wants the oldest first
-                    break
-                found.pop(0)
-            found.append(record)
-        return {
-            "events": [self._report.event(self._app, record) for record in found],
-            "first_seq": journal.first_seq,
-            "last_seq": journal.last_seq,
-        }
+        listing = self._events_module()
+        try:
+            return listing.answer(self._app, self._report, args)
+        except listing.Refused as error:
+            raise CommandError(str(error))
+        finally:  # what a date has needed
+            unload("firmware.interfaces", "timecommand")
+            unload("firmware", "timekeeper")
+            unload("firmware", "timezone")
+
+    def _events_module(self):
+        """Its module, needed as long as the answer is."""
+        gc.collect()
+        from firmware.interfaces import eventlist
+
+        unload("firmware.interfaces", "eventlist")
+        return eventlist
 
     def _version(self, args, source):  # on demand
         self._bare("version", args)
@@ -405,12 +481,12 @@ class Commands:
 
     def _help(self, args, source):  # on demand
         if not args:
-            have = self._level(source)
+            have = self._may(source)
             return {
                 "commands": [
                     {"usage": usage(entry), "help": entry[_HELP]}
                     for entry in TABLE
-                    if entry[_LEVEL] <= have
+                    if not entry[_NEED] or entry[_NEED] & have
                 ]
             }
         entry = row(args[0])
@@ -421,14 +497,34 @@ class Commands:
         if entry[_NAME] == "cal":
             forms = self._calibration().FORMS
             return {"commands": [{"usage": ("cal " + x).rstrip(), "help": y} for x, y in forms]}
-        return {"commands": [{"usage": usage(entry), "help": entry[_HELP]}]}
+        if entry[_NAME] == "events":
+            forms = self._events_module().FORMS
+            return {"commands": [{"usage": "events " + x, "help": y} for x, y in forms]}
+        from firmware.interfaces import helptexts
+
+        unload("firmware.interfaces", "helptexts")
+        forms = [(usage(entry), entry[_HELP])] + helptexts.forms(entry[_NAME])
+        return {"commands": [{"usage": x, "help": y} for x, y in forms]}
 
     def _selftest(self, args, source):  # on demand
+        if args == ["full"]:
+            return self._begin("selftest full", self._full_test(), CommandError)
         self._bare("selftest", args)
+        return self._tested()
+
+    def _full_test(self):  # on demand
+        """Generator: do it all, then what came of it."""
+        from firmware.selftest import parts
+
+        for progress in parts("slow").full(self._app.tests):
+            yield progress
+        return self._tested()
+
+    def _tested(self):  # on demand
         tests = []
         failed = []
-        for name, good, text in self._app.selftest():
-            tests.append({"name": name, "ok": bool(good), "text": text})
+        for name, good, text, seen in self._app.selftest():
+            tests.append({"name": name, "ok": bool(good), "text": text, "checked_s": seen})
             if not good:
                 failed.append(name)
         result = {"passed": not failed, "tests": tests}
@@ -497,7 +593,7 @@ class Commands:
             self._wrong(verb)
         if force and verb != "off":
             # Overriding a refusal is for somebody who can see the outlet, or was trusted with all.
-            self._allow(_CHANGE, verb + " --force", source)
+            self._allow(_LIMITS, verb + " --force", source)
         by = events.number(events.SOURCES, source)
         controller = self._app.controller
         if args[0] != "all":
@@ -529,28 +625,45 @@ class Commands:
     # -- settings -----------------------------------------------------------------------
 
     def _get(self, args, source):  # on demand
+        changed = "--changed" in args
+        args = [word for word in args if word != "--changed"]
         if len(args) > 1:
             self._wrong("get")
         settings = self._app.settings
-        prefix = args[0] if args else ""
-        names = [name for name in settings.names() if name.startswith(prefix)]
-        if prefix in names:
-            names = [prefix]
-        if not names:
-            settings.entry(prefix)  # raises the sentence that says what exists
-        values = {}
-        for name in names:
-            secret = settings.entry(name)[FLAGS] & SECRET
-            values[name] = settings.text(name) if secret else settings.get(name)
-        result = {"settings": values, "unsaved": settings.changed()}
-        if len(names) == 1:
-            entry = settings.entry(names[0])
-            result["unit"] = entry[UNIT]
-            result["default"] = entry[DEFAULT]
-            result["allowed"] = allowed_text(entry)
-            result["help"] = settings.help(prefix)
-            result["needs_reboot"] = bool(entry[FLAGS] & REBOOT)
-        return result
+        name = args[0] if args else ""
+        first = ""
+        several = not name
+        for known in settings.names() if name else ():  # no list: 150 names are 5 KB
+            if known == name:
+                first = name
+                several = False
+                break
+            if known.startswith(name):
+                several = first != ""
+                first = first or known
+        if several or (changed and first):
+            return self._setting_list().Listing(settings, name, changed)
+        entry = settings.entry(first or name)  # or raises the sentence that says what exists
+        name = first
+        return {
+            "settings": {
+                name: settings.text(name) if entry[FLAGS] & SECRET else settings.get(name)
+            },
+            "unsaved": settings.changed(),
+            "unit": entry[UNIT],
+            "default": entry[DEFAULT],
+            "allowed": allowed_text(entry),
+            "help": settings.help(name),
+            "needs_reboot": bool(entry[FLAGS] & REBOOT),
+        }
+
+    def _setting_list(self):
+        """Its module, needed as long as the answer is."""
+        gc.collect()
+        from firmware.interfaces import settinglist
+
+        unload("firmware.interfaces", "settinglist")
+        return settinglist
 
     def _set(self, args, source):  # on demand
         if len(args) < 2:
@@ -558,9 +671,11 @@ class Commands:
         settings = self._app.settings
         name = args[0]
         before = settings.get(name)
-        value = settings.set(name, " ".join(args[1:]))
+        value = " ".join(args[1:])
+        self.allow_setting(name, value, source)
+        value = settings.set(name, value)
         if value != before:
-            self._note_setting(settings.index(name), source)
+            self._note_setting(events.COMMAND, 0, source, name)
         entry = settings.entry(name)
         result = {
             "name": name,
@@ -574,25 +689,88 @@ class Commands:
             result["note"] = note
         return result
 
-    def _note_setting(self, index, source):
+    def _note_setting(self, reason, value, source, name=""):  # on demand
+        """On record: a setting that was changed, or what was done with so many."""
+        index = -1
+        if name:
+            index, value = self._app.settings.number(name)
         by = events.number(events.SOURCES, source)
-        self._app.journal.add(events.SETTING, -1, events.COMMAND, index, by)
+        self._app.journal.note(events.SETTING, index, reason, value, by)
 
     def _save(self, args, source):  # on demand
         self._bare("save", args)
-        return {"saved": self._app.settings.save()}
+        try:
+            return self._save_now(source)
+        except NotYet:
+            return self._begin("save", self._save_soon(source), CommandError)
+
+    def _save_soon(self, source):  # on demand
+        """Work: save as soon as no stage counts and no relay moves."""
+        begin = time.ticks_ms()
+        while True:
+            yield "waiting until flash may be written"
+            try:
+                return self._save_now(source)
+            except NotYet as error:
+                if time.ticks_diff(time.ticks_ms(), begin) > _SAVE_MS:
+                    raise CommandError(str(error))
+
+    def _save_now(self, source):  # on demand
+        settings = self._app.settings
+        saved = settings.save()
+        if saved:
+            self._note_setting(events.SAVED, len(saved), source)
+        return {"saved": saved, "needs_reboot": settings.needs_reboot()}
 
     def _defaults(self, args, source):  # on demand
         if args != ["yes"]:
             raise CommandError("this changes every setting; confirm with: defaults yes")
+        self._allow(_NETWORK, "defaults", source, True)  # mqtt.allow gets its default, too
         settings = self._app.settings
-        settings.defaults()
-        self._note_setting(-1, source)
-        return {"unsaved": settings.changed()}
+        changed = settings.defaults()
+        self._note_setting(events.DEFAULTS, changed, source)
+        return {"changed": changed, "unsaved": settings.changed()}
+
+    def _settings(self, args, source):  # on demand
+        settings = self._app.settings
+        if not args:
+            return {
+                "file": settings.load_report or "good",
+                "differ": len(settings.snapshot()),
+                "unsaved": settings.changed(),
+                "needs_reboot": settings.needs_reboot(),
+            }
+        if args[0] == "export" and args[1:] in ([], ["--changed"]):
+            about = {"board": self._app.board.name, "version": self._app.version}
+            return self._setting_list().Export(settings, about, len(args) > 1)
+        if args[0] != "import" or len(args) != 2:
+            self._wrong("settings")
+        try:
+            values = self._setting_list().plain(json.loads(args[1]))
+        except (ValueError, TypeError, RuntimeError):  # the last: nested too deeply
+            raise CommandError('import: expected {"<setting>": <value>, ...} on one line')
+        return self._import(values, source)
+
+    def _import(self, values, source):  # on demand
+        """Settings by name, all or none."""
+        settings = self._app.settings
+        for name in values:
+            self.allow_setting(name, values[name], source)
+        changed = settings.import_(values)
+        for name in changed[:_IMPORT_NOTED]:
+            self._note_setting(events.COMMAND, 0, source, name)
+        self._note_setting(events.IMPORTED, len(changed), source)
+        notes = [self._app.controller.warning(name) for name in changed]
+        return {
+            "changed": changed,
+            "unsaved": settings.changed(),
+            "needs_reboot": settings.needs_reboot(),
+            "notes": [note for note in notes if note],
+        }
 
     def _cal(self, args, source):  # on demand
         if args and args[0] != "export":
-            self._allow(_CHANGE, "changing the calibration", source)
+            self._allow(_CALIBRATION, "changing the calibration", source)
         if not hasattr(self._app, "meter"):
             raise CommandError("this firmware has no calibration")
         calibration = self._calibration()
@@ -633,7 +811,7 @@ class Commands:
         if args:
             if args != ["forget"]:
                 self._wrong("mqtt")
-            self._allow(_CHANGE, "mqtt forget", source)
+            self._allow(_SYSTEM, "mqtt forget", source)
             forget = getattr(client, "forget", None)
             if forget is None:
                 raise CommandError("MQTT is off (setting mqtt.host)")
@@ -649,21 +827,41 @@ class Commands:
         if not args:
             if network is None:
                 return {"state": "none", "ssid": settings.get("wifi.ssid")}
-            return network.status()
-        self._allow(_CHANGE, "wifi " + args[0], source)
+            return network.details()
+        self._allow(_SYSTEM, "wifi " + args[0], source)
         if args == ["scan"]:
-            scan = getattr(network, "scan", None)
-            if scan is None:
+            if network is None:
                 raise CommandError("this board cannot scan for networks")
-            return {"networks": scan()}
-        if args[0] != "set" or len(args) < 2:
+            for outlet in self._app.board.outlets:
+                if self._report.outlet(self._app, outlet.index)["on"]:
+                    raise CommandError(
+                        "a scan stops the control of the outlets for 2 s: switch %s off first"
+                        % outlet.name
+                    )
+            try:
+                return {"networks": network.scan()}
+            except OSError:
+                raise CommandError("the radio cannot scan now: try again")
+        if len(args) < 2 or not (args[0] == "set" or (args[0] == "forget" and len(args) == 2)):
             self._wrong("wifi")
-        values = {"wifi.ssid": args[1]}
-        if len(args) > 2:
-            values["wifi.password"] = " ".join(args[2:])
-        settings.import_(values)
-        self._note_setting(settings.index("wifi.ssid"), source)
-        return {"ssid": args[1], "needs_reboot": True, "unsaved": settings.changed()}
+        ssid = args[1]
+        places = {settings.get("wifi.ssid" + n): n for n in ("3", "2", "")}  # "": the first free
+        names = "there are: " + (", ".join([name for name in sorted(places) if name]) or "none")
+        password = " ".join(args[2:])
+        if args[0] == "forget":
+            if not ssid or ssid not in places:
+                raise CommandError("no network '%s' is known (%s)" % (_cut(ssid), names))
+            values = {"wifi.ssid" + places[ssid]: "", "wifi.password" + places[ssid]: ""}
+        else:
+            if not ssid or 0 < len(password.encode()) < 8:
+                raise CommandError("a network has a name, and a password of 8 to 63 bytes or none")
+            if ssid not in places and "" not in places:
+                raise CommandError("3 networks are known (%s): first wifi forget <ssid>" % names)
+            place = places.get(ssid, places.get(""))
+            values = {"wifi.ssid" + place: ssid, "wifi.password" + place: password}
+        for name in settings.import_(values):
+            self._note_setting(events.COMMAND, 0, source, name)
+        return {"ssid": ssid, "needs_reboot": True, "unsaved": settings.changed()}
 
     def _mode(self, args, source):
         if args and (len(args) > 1 or args[0] not in _MODES):
@@ -675,13 +873,13 @@ class Commands:
     # -- the end --------------------------------------------------------------------------
 
     def _reboot(self, args, source):
-        return self._end("reboot", args)
+        return self._end("reboot", args, source)
 
     def _exit(self, args, source):
-        return self._end("exit", args)
+        return self._end("exit", args, source)
 
-    def _end(self, why, args):
+    def _end(self, why, args, source):
         if args != ["yes"]:
             raise CommandError("this opens every relay; confirm with: %s yes" % why)
-        self._app.stop(why)
+        self._app.stop(why, events.number(events.SOURCES, source))
         return {"stopping": why}

@@ -7,7 +7,7 @@ Called by: the outer lane (`Console.run` is its task).
 The contract for programs:
 - A line that arrives whole (no pause of 20 ms inside) is not echoed. Its answer begins at the
   start of a line with `ok` or `error: <reason>`; the other lines of an answer are indented.
-  With `--json` the answer is one JSON object on one line.
+  With `--json` the answer is one JSON object on one line; `--mqtt` takes MQTT's rights.
 - Events come between answers, each on its own line, beginning with `event: `; remarks of the
   firmware begin with `# `.
 Keys that come singly make it a terminal: echo, prompt, editing, history and completion.
@@ -20,7 +20,7 @@ import sys
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.interfaces import editor, screens
 from firmware.interfaces.commands import CommandError
 
@@ -37,6 +37,10 @@ _STALL_MS = const(5000)  # an answer that nobody takes for so long is given up
 _LINE = const(120)  # characters of an event or remark
 _BACKLOG = const(32)  # events shown after a pause; older ones stay in the journal
 _NOTES = const(8)
+_TOGETHER = const(15)  # bytes, less one, taken before other tasks get a turn
+_PACKET = b"IMPROV\x01"  # how a packet begins, see improv.py
+_HEAD = const(7)  # bytes of that
+_PACKET_GAP_MS = const(200)  # a pause that ends a packet before its end
 
 _QUIET_KINDS = (events.SETTING, events.LINK, events.STALL, events.STORAGE)
 
@@ -49,13 +53,13 @@ else:
 
 
 class StdioPort:
-    """MicroPython's own console (USB, UART or the terminal of the unix port)."""
+    """MicroPython's own console (USB, UART or the terminal of the unix port), or a `uart`."""
 
-    def __init__(self):
+    def __init__(self, uart=None):
         import select
 
-        self._in = sys.stdin.buffer
-        self._out = sys.stdout.buffer
+        self._in = uart or sys.stdin.buffer
+        self._out = uart or sys.stdout.buffer
         self._reader = asyncio.StreamReader(self._in)
         self._readable = select.poll()
         self._readable.register(self._in, select.POLLIN)
@@ -63,8 +67,8 @@ class StdioPort:
         self._writable.register(self._out, select.POLLOUT)
         self._byte = bytearray(1)
         self._byte_out = bytearray(1)
-        # On the RP2040 a writable USB port is sure to take one byte; for more it may wait up to
-        # half a second for a host that stopped reading. Elsewhere a pipe or UART takes more.
+        # On the RP2040 a writable port is sure to take one byte; for more a USB port may wait up
+        # to half a second for a host that stopped reading, a UART for what is before it.
         self.chunk = 1 if sys.platform == "rp2" else 64
 
     async def first(self) -> int:
@@ -115,6 +119,10 @@ class Stalled(Exception):
     """Nobody reads: the rest of an answer was given up."""
 
 
+# The console that answers now: two answers at once would need twice the memory.
+_turn: list = []
+
+
 def split(line: str) -> list:
     """Words of a line; double quotes keep spaces together, and JSON is one word as it stands:
     from a word's first `{` to the line's last `}`."""
@@ -150,6 +158,13 @@ def split(line: str) -> list:
     return words
 
 
+def _internal(error):
+    """A mistake of ours, in words."""
+    if isinstance(error, MemoryError):
+        return "not enough memory for this answer"
+    return "internal error: %s: %s" % (type(error).__name__, error)
+
+
 def _body(reason, result):
     """The JSON object of an answer."""
     body = {"ok": not reason}
@@ -174,6 +189,7 @@ class Console:
         self._prompt = False  # prompt and line stand on the terminal
         self._notes = []
         self._whole = False  # the line arrives as a program sends it
+        self._joining = None  # task: a browser's network is being tried
         self._seen_seq = 0
         self.lost = 0
 
@@ -286,9 +302,12 @@ class Console:
         finally:
             serve.cancel()
             output.cancel()
+            if self._joining is not None:
+                self._joining.cancel()
 
     async def _serve(self):
         chunk = bytearray(_CHUNK)
+        packet = False
         while True:
             try:
                 byte = await self._port.first()
@@ -296,9 +315,16 @@ class Console:
                 byte = -1
             if byte < 0:
                 return
+            if packet and byte == 10:  # ends the packet before: no empty line
+                packet = False
+                continue
             size = await self._gather(byte, chunk)
+            packet = size >= _HEAD and chunk[:_HEAD] == _PACKET
             try:
-                await self._take(memoryview(chunk)[:size])
+                if packet:
+                    await self._improv(memoryview(chunk)[:size])
+                else:
+                    await self._take(memoryview(chunk)[:size])
             except Stalled:
                 self._prompt = False
             self._busy = False
@@ -314,6 +340,10 @@ class Console:
                 waited_ms = 0
                 if byte == 10 or byte == 13 or size == len(chunk):
                     return size
+                if byte == 1 and size == _HEAD and chunk[:_HEAD] == _PACKET:
+                    return await self._gather_packet(chunk)
+                if not size & _TOGETHER:
+                    await _sleep_ms(0)
             else:
                 # A key on its own, or a line on a slow port: the pause tells them apart.
                 if waited_ms >= _GAP_MS:
@@ -321,6 +351,61 @@ class Console:
                 await _sleep_ms(_STEP_MS)
                 waited_ms += _STEP_MS
             byte = self._port.more()
+
+    async def _gather_packet(self, chunk):  # on demand: improv
+        """The rest of a packet, in which any byte may stand; its size, also of one that is longer
+        than `chunk` or ends too soon."""
+        size = _HEAD
+        end = _HEAD + 3
+        waited_ms = 0
+        while size < end and waited_ms < _PACKET_GAP_MS:
+            byte = self._port.more()
+            if byte < 0:
+                await _sleep_ms(_STEP_MS)
+                waited_ms += _STEP_MS
+                continue
+            waited_ms = 0
+            if size < _CHUNK:
+                chunk[size] = byte
+            size += 1
+            if size == _HEAD + 2:
+                end += byte
+            if not size & _TOGETHER:
+                await _sleep_ms(0)
+        return size
+
+    async def _improv(self, data):  # on demand: improv
+        """Answer a browser that sets up Wi-Fi. It takes seconds to join a network, in a task of
+        its own: nobody must wait to switch something off."""
+        work = self._joining
+        try:
+            from firmware.interfaces import improv
+
+            pieces.drop("firmware.interfaces", "improv")
+            joining = work is not None and not work.done()
+            work = await improv.answer(self._app, data, self._send_packet, self.note, joining)
+            if work is not None:
+                self._joining = asyncio.create_task(self._join(work))
+        except Stalled:
+            raise
+        except Exception as error:
+            self.note(_internal(error))
+
+    async def _join(self, work):
+        try:
+            await work
+        except Stalled:
+            pass  # the browser has gone; the network stays
+
+    async def _send_packet(self, data):  # on demand: improv
+        """A packet out, whole, at the start of a line and between answers; Stalled."""
+        waited_ms = 0
+        while self._busy or not self._put(b"\r\n" + data if self._prompt else data):
+            await _sleep_ms(_STEP_MS)
+            waited_ms += 0 if self._busy else _STEP_MS
+            if waited_ms >= _STALL_MS:
+                raise Stalled
+        self._prompt = False
 
     async def _take(self, data):
         """Feed bytes that came together to the line, and answer when it is complete."""
@@ -332,7 +417,11 @@ class Console:
         typed = echo == "on" or (echo == "auto" and not self._whole)
         draw = False
         self._busy = True
+        count = 0
         for byte in data:
+            count += 1
+            if not count & _TOGETHER:
+                await _sleep_ms(0)
             did = line.feed(byte)
             if did == editor.ENTER:
                 await self._enter(typed)
@@ -395,18 +484,35 @@ class Console:
     async def answer(self, words: list):
         """Run the words of a command and write its answer."""
         as_json = "--json" in words
-        words = [word for word in words if word != "--json"]
+        # of a bridge: with the rights and the name of MQTT, which are never more than ours
+        source = "mqtt" if "--mqtt" in words else "console"
+        words = [word for word in words if word not in ("--json", "--mqtt")]
         if not words:
             return
         name = words[0]
-        if name == "watch":
+        if name == "watch" and source == "console":
             await self._watch(words[1:])
-            return
+        elif name == "off":  # it waits for nobody
+            await self._answer(name, words, as_json, source)
+        else:
+            while _turn:
+                await _sleep_ms(_STEP_MS)
+            _turn.append(self)
+            try:
+                await self._answer(name, words, as_json, source)
+            finally:
+                self._give_turn()
+
+    def _give_turn(self):
+        if self in _turn:
+            _turn.clear()
+
+    async def _answer(self, name, words, as_json, source):
         result = None
         reason = ""
         text = ""
         try:
-            result = self._app.commands.run(name, words[1:], "console")
+            result = self._app.commands.run(name, words[1:], source)
             if hasattr(result, "poll"):
                 result = await self._follow(result, as_json)
             if as_json and hasattr(result, "parts"):
@@ -417,28 +523,39 @@ class Console:
         except CommandError as error:
             reason = str(error)
             result = error.result
-        except MemoryError:
-            reason = "not enough memory for this answer"
-            result = None
+        except Stalled:
+            raise
         except Exception as error:
             # A mistake of ours: the console is how people find out, so it must stay up.
-            reason = "internal error: %s: %s" % (type(error).__name__, error)
+            reason = _internal(error)
+            result = None
         if as_json:
             await self._line(text or json.dumps(_body(reason, result)))
             return
+        if not reason:
+            try:
+                text = "ok " + screens.summary(name, result)
+            except Exception as error:
+                reason = _internal(error)
+                result = None
         if reason:
-            await self._line("error: " + reason)
-        else:
-            await self._line(("ok " + screens.summary(name, result)).rstrip())
+            text = "error: " + reason
+        await self._line(text.rstrip())
         if result and not (reason and name in ("on", "off", "reset")):
-            for text in screens.lines(self._app, name, result):
-                await self._line("  " + text if text else "")
+            try:
+                for text in screens.lines(self._app, name, result):
+                    await self._line("  " + text if text else "")
+            except Stalled:
+                raise
+            except Exception as error:
+                await self._line("  " + _internal(error))
 
     async def _follow(self, job, quiet):
         """Work that takes seconds (commands.Job), step by step; its result. Its progress goes out
         as remarks, and events may come between them."""
         said = ""
         self._busy = False
+        self._give_turn()
         try:
             while True:
                 await _sleep_ms(_WORK_MS)

@@ -1,6 +1,7 @@
-"""What Home Assistant is told about this device: one retained device-discovery message.
+"""What Home Assistant is told of this device, first half: head and readings.
 
-Role: builds the message piece by piece, so that its 15 KB never lie in the heap at once.
+Role: builds one retained device-discovery message piece by piece, so that its 20 KB never lie in
+the heap at once; discovery_controls.py goes on, so that neither do these two modules.
 Called by: interfaces/mqtt.py (task). Topic: homeassistant/device/<device_id>/config.
 
 Ids are made of the device id and the board's outlet names, never of the names for people, so
@@ -15,19 +16,20 @@ import json
 _POWER = ("power", "power", "W", "measurement")
 _CURRENT = ("current", "current", "A", "measurement")
 _VOLTAGE = ("voltage", "voltage", "V", "measurement")
+_ENERGY = ("energy", "energy", "kWh", "total_increasing")
 _PERCENT = (None, "%", "measurement")
 _OUTLET = {
     "power_w": _POWER,
     "current_a": _CURRENT,
     "voltage_v": _VOLTAGE,
-    "energy_kwh": ("energy", "energy", "kWh", "total_increasing"),
+    "energy_kwh": _ENERGY,
     "apparent_va": ("apparent power", "apparent_power", "VA", "measurement"),
     "power_factor": ("power factor", "power_factor", None, "measurement"),
     "load_percent": ("load",) + _PERCENT,
     "heat_percent": ("heat",) + _PERCENT,
 }
 _LEG = {"current_a": _CURRENT}
-_TOTAL = {"power_w": _POWER}
+_TOTAL = {"power_w": _POWER, "energy_kwh": _ENERGY}
 _SUPPLY = {
     "voltage_v": _VOLTAGE,
     "l1_v": ("L1 voltage", "voltage", "V", "measurement"),
@@ -35,11 +37,23 @@ _SUPPLY = {
     "frequency_hz": ("frequency", "frequency", "Hz", "measurement"),
 }
 _DEVICE = {"temperature_c": ("temperature", "temperature", "°C", "measurement")}
+_WORD = (None, None, None)
 _TRIPS = {"trips": ("trips", None, None, "total_increasing")}
 _DIAGNOSTICS = {
     "uptime_s": ("uptime", "duration", "s", "total_increasing"),
     "last_event": ("last event", None, None, "measurement"),
+    "limits_percent": ("limits",) + _PERCENT,
+    "blind_ms": ("blind time", "duration", "ms", "total_increasing"),
+    "contactor": ("contactor",) + _WORD,
+    "selftest": ("self-test",) + _WORD,
 }
+_LINK = {"wifi": ("Wi-Fi",) + _WORD}
+# (key, label, device class, when it is on)
+_DEVICE_PROBLEMS = (
+    ("blocked", "contactor blocked", "problem", "value_json.contactor == 'blocked'"),
+    ("derated", "limits reduced by heat", "heat", "value_json.limits_percent < 100"),
+    ("unprotected", "protection switched off", "problem", "value_json.disabled"),
+)
 # States of an outlet that are nothing to worry about; shed outlets come back by themselves.
 _FINE = ("on", "off", "closing", "shed")
 
@@ -59,8 +73,9 @@ def _sensor(device_id, key, name, path, entry, diagnostic, spare):
         "name": (name + " " + label) if name else label,
         "unique_id": device_id + "_" + key,
         "val_tpl": "{{ value_json%s }}" % path,
-        "stat_cla": state_class,
     }
+    if state_class:
+        component["stat_cla"] = state_class
     if device_class:
         component["dev_cla"] = device_class
     if unit:
@@ -90,22 +105,22 @@ def _figures(device_id, key, name, path, figures, table, diagnostic=False):
             )
 
 
+def _state_topic(base, name):
+    return "%soutlet/%s/state" % (base, name)
+
+
 def _outlet(device_id, base, name, shown):
-    """Switch, problem and reset button of one outlet."""
-    state = "%soutlet/%s/state" % (base, name)
-    order = "%soutlet/%s/set" % (base, name)
+    """State and problem of one outlet."""
+    state = _state_topic(base, name)
     yield (
-        name + "_switch",
+        name + "_state",
         {
-            "p": "switch",
-            "name": shown,
-            "unique_id": "%s_%s_switch" % (device_id, name),
+            "p": "sensor",
+            "name": shown + " state",
+            "unique_id": "%s_%s_state" % (device_id, name),
             "stat_t": state,
-            "val_tpl": "{{ 'ON' if value_json.on else 'OFF' }}",
-            "cmd_t": order,
-            "dev_cla": "outlet",
-            "ret": False,
-            "qos": 1,
+            "val_tpl": "{{ value_json.state }}",
+            "json_attr_t": state,
         },
     )
     yield (
@@ -120,22 +135,10 @@ def _outlet(device_id, base, name, shown):
             "dev_cla": "problem",
         },
     )
-    yield (
-        name + "_reset",
-        {
-            "p": "button",
-            "name": shown + " reset",
-            "unique_id": "%s_%s_reset" % (device_id, name),
-            "cmd_t": order,
-            "pl_prs": "RESET",
-            "ret": False,
-            "qos": 1,
-        },
-    )
 
 
 def components(device_id, base, outlets, state):
-    """Generator of (id, dict) of all entities.
+    """Generator of (id, dict) of all entities that show something.
 
     base: topic prefix with its final slash; outlets: sequence of (name, name for people);
     state: what report.state() returned.
@@ -156,10 +159,26 @@ def components(device_id, base, outlets, state):
         yield from _figures(device_id, group + "_", group, "." + group, figures, table)
     yield from _figures(device_id, "", "", "", state, _DEVICE)
     yield from _figures(device_id, "", "", "", state, _DIAGNOSTICS, True)
+    if state.get("link", {}).get("wifi", "none") != "none":
+        yield from _figures(device_id, "link_", "", ".link", state["link"], _LINK, True)
+    for key, label, device_class, when in _DEVICE_PROBLEMS:
+        if when.split(" ")[0][11:] in state:
+            yield (
+                key,
+                {
+                    "p": "binary_sensor",
+                    "name": label,
+                    "unique_id": device_id + "_" + key,
+                    "val_tpl": "{{ 'ON' if %s else 'OFF' }}" % when,
+                    "dev_cla": device_class,
+                    "ent_cat": "diagnostic",
+                },
+            )
 
 
-def parts(device_id, device_name, model, version, base, outlets, state):
-    """Generator of the message as pieces of text; the same each time for the same arguments."""
+def parts(device_id, device_name, model, version, base, outlets, state, board, allow):
+    """Generator of the message's first half as pieces of text; the same each time for the same
+    arguments. discovery_controls.py has the other half, and the arguments that are not used."""
     head = {
         "dev": {
             "ids": [device_id],
@@ -178,4 +197,3 @@ def parts(device_id, device_name, model, version, base, outlets, state):
     for key, component in components(device_id, base, outlets, state):
         yield '%s"%s":%s' % (comma, key, _json(component))
         comma = ","
-    yield "}}"

@@ -46,6 +46,13 @@ def _shown(text):
         return bytes([byte if byte < 128 else 63 for byte in text])
 
 
+def _columns(byte):
+    """Columns of the character that begins with this byte, at most; 0: it begins none."""
+    if byte & 0xC0 == 0x80:
+        return 0
+    return 1 if byte < 0xE1 else 2
+
+
 class Editor:
     """One line. `text` are its bytes, `pos` the cursor in bytes."""
 
@@ -245,18 +252,18 @@ class Editor:
     def drawing(self, prompt: bytes) -> bytes:  # on demand: keys
         """What to send to a terminal to show the line afresh, cursor included."""
         text = self.text
-        start = self.pos
+        pos = start = self.pos
         room = _WIDTH
-        while start and room:
+        while start and room > 1:
             start -= 1
-            if text[start] & 0xC0 != 0x80:
-                room -= 1
-        end = self.pos
-        behind = 0
-        while end < len(text) and room:
-            if text[end] & 0xC0 != 0x80:
-                room -= 1
-                behind += 1
+            room -= _columns(text[start])
+        while start < pos and text[start] & 0xC0 == 0x80:  # not from the middle of a character
+            start += 1
+        end = pos
+        while end < len(text) and (room > 1 or text[end] & 0xC0 == 0x80):
+            room -= _columns(text[end])
             end += 1
-        back = b"\x1b[%dD" % behind if behind else b""
-        return b"\r" + prompt + _shown(text[start:end]) + b"\x1b[K" + back
+        head = b"\r" + prompt + _shown(text[start:pos])
+        tail = _shown(text[pos:end]) + b"\x1b[K"
+        # the cursor goes back by drawing once more: how wide characters are, the terminal knows
+        return head + tail + head if end > pos else head + tail

@@ -4,8 +4,8 @@ Role: the topics under tailgate/<device_id>/ and Home Assistant's discovery.
 Called by: outer lane only; `Mqtt(app).run()` is one task of firmware.app. Nothing waits for it:
 without broker, network or settings the firmware protects all the same.
 
-Events are not queued here: the journal is the queue. `_sent` and `_acked` are positions in it, so
-an outage of any length costs no memory, and they go out in order when the broker is back.
+Events are not queued here: the journal is the queue. `_sent` and `published` are positions in it,
+so an outage of any length costs no memory, and they go out in order when the broker is back.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from lib import mqtt
 
 _POLL_MS = const(50)  # how soon a change is noticed
@@ -28,6 +28,7 @@ _BURST = const(10)  # commands at once ...
 _REFILL_MS = const(200)  # ... and one more for each of these
 _LINK_QUIET_MS = const(60_000)  # one broker_down record a minute at most: the journal is for trips
 _DOWN_MS = const(5_000)  # shorter interruptions are not worth a record
+_SHORT = const(1000)
 _MAX_ARGS = const(8)
 _MAX_ID = const(64)
 
@@ -61,8 +62,13 @@ class Mqtt:
         self._stop = False
         self.done = False  # run() has said goodbye
         self._passing = False
-        # Records of earlier starts were published then, or are in the console's list.
-        self._sent = self._acked = max(0, getattr(app.journal, "boot_seq", 1) - 1)
+        # What an earlier start could not publish any more comes first. Flash knows what the broker
+        # has with a delay of minutes, so some events may come twice.
+        journal = app.journal
+        known = app.keeper.published
+        self._sent = self.published = max(journal.boot_seq - 1, 0)
+        if 0 <= known < self._sent:
+            self._sent = self.published = max(known, journal.first_seq - 1)
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
         self._shown: list = [None] * len(app.board.outlets)
         self._long = []  # [topic, payload] too long for the client's ring
@@ -76,6 +82,7 @@ class Mqtt:
         self._t_down = ticks_ms()
         self._t_logged = None
         self._logged_down = False
+        app.settings.on_change(self._changed)
 
     # --- task
 
@@ -86,7 +93,7 @@ class Mqtt:
             await self.client.stop(0)
             self.client = None
             self._pids.clear()
-            self._sent = self._acked
+            self._sent = self.published
         while not self._stop:
             if get("mqtt.host"):
                 try:
@@ -118,7 +125,8 @@ class Mqtt:
                         next_ms = ticks_add(now, int(get("mqtt.interval_s") * 1000))
                     self._pump()
                     await self._publish_long()
-                    await self._announce(now)
+                    if self._announce_at is not None and ticks_diff(now, self._announce_at) >= 0:
+                        await self._announce()
             except Exception as e:  # a defect here must not silence the device for good
                 self._trouble(e)
                 await asyncio.sleep_ms(1000)
@@ -130,10 +138,10 @@ class Mqtt:
         """Have run() say goodbye and end (before a planned reboot)."""
         self._stop = True
 
-    async def _goodbye(self):
+    async def _goodbye(self):  # on demand
         # The last events and states first, then that nobody is here any more.
         for _ in range(_GOODBYE_MS // _POLL_MS):
-            if not self.client.connected or self._acked >= self._app.journal.last_seq:
+            if not self.client.connected or self.published >= self._app.journal.last_seq:
                 break
             self._publish_outlets()
             self._pump()
@@ -150,7 +158,8 @@ class Mqtt:
         context = None
         if get("mqtt.tls"):
             # No certificate to check with is an error, not a reason to trust anybody.
-            context = mqtt.tls_context(_read_file(get("mqtt.ca_file")))
+            names = ("mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file")
+            context = mqtt.tls_context(*[_read_file(name, get(name)) for name in names])
         self.device_id = device_id
         self.base = base
         self.client = mqtt.Client(
@@ -171,22 +180,26 @@ class Mqtt:
             on_oversize=self._oversize,
             on_connect=self._connected,
             on_ack=self._acknowledged,
-            link_up=self._link_up,
-            may_block=self._may_block,
+            hold=self._hold,
+            resolve=self._resolve,
             tls=context,
             rx_bytes=_RX_BYTES,
         )
 
-    def _link_up(self):
+    def _hold(self):
+        """Why no connection can be tried now; "" when one can."""
         network = getattr(self._app, "network", None)
-        return network is None or bool(network.connected)
+        if network is not None and not network.connected:
+            return "no network"
+        if not self._app.clock.wall() and self._app.settings.get("mqtt.tls"):
+            return "waiting for the time: mqtt.tls checks the dates of the broker's certificate"
+        return ""
 
-    def _may_block(self):
-        """A DNS query can outlast the control lane's lease: only while every outlet is off."""
-        for i in range(len(self._app.board.outlets)):
-            if self._report.outlet(self._app, i)["on"]:
-                return False
-        return True
+    async def _resolve(self, host):  # on demand
+        """Numeric address of a name; never blocks on a board."""
+        from firmware.hal.network import lookup
+
+        return await lookup(getattr(self._app, "network", None), host)
 
     def _trouble(self, error):
         self.errors += 1
@@ -197,13 +210,18 @@ class Mqtt:
         else:
             self.setup_error = repr(error)
 
+    def word(self):
+        """State of the connection as every interface names it: `off`, `up` or `down`."""
+        if self.client is not None and self.client.connected:
+            return "up"
+        return "down" if self._app.settings.get("mqtt.host") else "off"
+
     def status(self):  # on demand
         """For the console's `mqtt` command and for diagnostics."""
         client = self.client
         host = self._app.settings.get("mqtt.host")
-        up = client is not None and client.connected
         state = {
-            "state": "off" if not host else "connected" if up else "waiting",
+            "state": self.word(),
             "host": host,
             "device_id": self._app.device_id,
             "commands": self.commands,
@@ -211,7 +229,7 @@ class Mqtt:
             "unanswered": self.unanswered,
             "errors": self.errors,
             "events_lost": self.events_lost,
-            "events_waiting": self._app.journal.last_seq - self._acked,
+            "events_waiting": self._app.journal.last_seq - self.published,
         }
         if client:
             state.update(client.stats())
@@ -256,41 +274,39 @@ class Mqtt:
 
     # --- outbound
 
-    def _send(self, name, payload):
-        """Publish a dict that must arrive (QoS 1); in parts when it is too long for the ring."""
-        text = _json(payload)
-        if self.client.publish(self.base + name, text, 1, False, True):
-            return
-        if len(self._long) < 2:
-            self._long.append((self.base + name, text))
-        else:
-            self.unanswered += 1
+    def _answer(self, answer):
+        """Publish a dict on `response` (QoS 1); piece by piece (QoS 0) when it is too long for the
+        ring, or for the memory that is left."""
+        try:
+            text = _json(answer)
+            if self.client.publish(self.base + "response", text, 1, False, True):
+                return
+            if len(text) < _SHORT and self._long:  # the ring is full of others
+                self.unanswered += 1
+                return
+        except MemoryError:
+            pass
+        self._send_parts(lambda: _pieces(answer), answer["id"])
 
-    def _send_parts(self, head, result):  # on demand
-        """Publish an answer that comes in pieces (QoS 0)."""
-
-        def parts():
-            yield head[:-1] + ',"result":{'
-            for part in result.parts():
-                yield part
-            yield "}"
-
+    def _send_parts(self, parts, ident=None):  # on demand
+        """Publish an answer that comes in pieces, as one message (QoS 0)."""
         if len(self._long) < 2:
             self._long.append((self.base + "response", parts))
-        else:
+            return
+        answer = {"id": ident, "ok": False, "error": "two long answers are under way: ask again"}
+        if not self.client.publish(self.base + "response", _json(answer), 1, False, True):
             self.unanswered += 1
 
     async def _publish_long(self):
         while self._long:
-            topic, text = self._long.pop(0)
-            make = text if callable(text) else lambda text=text: (text,)
+            topic, make = self._long.pop(0)
             await self.client.publish_parts(topic, make)
 
     def _publish_state(self):
-        text = _json(self._report.state(self._app))
+        state = self._report.state(self._app)
         topic = self.base + "state"
-        if not self.client.publish(topic, text) and len(self._long) < 2:
-            self._long.append((topic, text))
+        if not self.client.publish(topic, _json(state)) and not self._long:
+            self._long.append((topic, lambda: _pieces(state)))
 
     def _publish_outlets(self):
         """State and reason of each outlet that changed, retained; `on`: the relay is closed.
@@ -302,8 +318,9 @@ class Mqtt:
                 self._passing = True  # lasts three cycles and ends without an event: look again
                 continue
             shown = {"state": figures["state"], "reason": figures["reason"], "on": figures["on"]}
-            if "check" in figures:
-                shown["check"] = figures["check"]
+            for more in ("check", "waits"):
+                if more in figures:
+                    shown[more] = figures[more]
             if self._shown[i] == shown:
                 continue
             topic = "%soutlet/%s/state" % (self.base, outlet.name)
@@ -335,20 +352,16 @@ class Mqtt:
         else:
             return
         while self._pids and not self._pids[0][0]:
-            self._acked = self._pids.pop(0)[1]
+            self.published = self._pids.pop(0)[1]
         self._pump()
 
-    async def _announce(self, now):
-        if self._announce_at is None or ticks_diff(now, self._announce_at) < 0:
-            return
+    async def _announce(self):  # on demand
         topic = discovery_topic(self.device_id)
-        if self._forget:
+        settings = self._app.settings
+        if self._forget or not settings.get("mqtt.discovery"):
+            # Also what an earlier start has left with the broker.
             if self.client.publish(topic, b"", 1, True, True):
                 self._announce_at = None
-            return
-        settings = self._app.settings
-        if not settings.get("mqtt.discovery"):
-            self._announce_at = None
             return
         outlets = []
         for outlet in self._app.board.outlets:
@@ -361,19 +374,18 @@ class Mqtt:
             self.base,
             outlets,
             self._report.state(self._app),
+            self._app.board,
+            settings.get("mqtt.allow"),
         )
-        # Needed once a connection: its 5 KB are worth more as heap in between.
-        from firmware.interfaces import discovery
-
-        parts = discovery.parts
-        _unload("discovery")
-        done = await self.client.publish_parts(topic, lambda: parts(*arguments), True)
+        pieces.forget()  # the schema, for the names
+        done = await self.client.publish_parts(topic, lambda: announcement(arguments), True)
         if done:
             self._announce_at = None
 
-    def announce(self):
-        """Publish discovery again, soon (a name changed)."""
-        self._announce_at = ticks_ms()
+    def _changed(self, name):
+        """A setting: what Home Assistant was told of names and permissions must follow."""
+        if name.endswith(".name") or name == "mqtt.allow":
+            self._announce_at = ticks_ms()
 
     # --- inbound
 
@@ -408,7 +420,8 @@ class Mqtt:
                 args = [_text(arg) for arg in request.get("args", ())]
             else:
                 name, args = self._parse_set(topic, payload)
-            self._check_rate()
+            if name != "off":  # opening an outlet never waits
+                self._check_rate()
             result = self._app.commands.run(name, args, source="mqtt")
             self.commands += 1
         except _Refused as e:
@@ -424,10 +437,22 @@ class Mqtt:
             return
         if command and hasattr(result, "poll"):
             self._job = (topic, request, result)
-        elif command and hasattr(result, "parts"):
-            self._send_parts(_json({"id": request["id"], "ok": True}), result)
         elif command:
-            self._send("response", {"id": request["id"], "ok": True, "result": result})
+            self._result(request, result)
+
+    def _result(self, request, result):
+        ident = request["id"]
+        if not hasattr(result, "parts"):
+            self._answer({"id": ident, "ok": True, "result": result})
+            return
+
+        def parts():
+            yield '{"id":%s,"ok":true,"result":{' % json.dumps(ident)
+            for part in result.parts():
+                yield part
+            yield "}"
+
+        self._send_parts(parts, ident)
 
     def _work(self):  # on demand
         """A step of a command that takes seconds; its answer when it is done."""
@@ -444,7 +469,7 @@ class Mqtt:
             return
         if result is not None:
             self._job = None
-            self._send("response", {"id": request["id"], "ok": True, "result": result})
+            self._result(request, result)
 
     def _oversize(self, topic, length):
         if not self._is_ours(topic):
@@ -459,7 +484,7 @@ class Mqtt:
             answer["result"] = result
         if answer["id"] is None:
             answer["topic"] = topic[len(self.base) :]
-        self._send("response", answer)
+        self._answer(answer)
 
     def _parse_set(self, topic, payload):
         name = topic[len(self.base) + 7 : -4]  # outlet/<name>/set
@@ -473,9 +498,9 @@ class Mqtt:
 
     def _check_request(self, request):  # on demand: request
         for field in request:
-            if field not in _FIELDS:
+            if field not in _FIELDS:  # MicroPython's JSON may give other things than texts
                 raise _Refused(
-                    "unknown field '%s' (allowed: %s)" % (field[:32], " ".join(_FIELDS))
+                    "unknown field '%s' (allowed: %s)" % (str(field)[:32], " ".join(_FIELDS))
                 )
         ident = _usable_id(request)
         if ident is None:
@@ -524,6 +549,25 @@ def _json(value):
     return json.dumps(value, separators=(",", ":"))
 
 
+def _pieces(value, depth=3):
+    """The JSON of a result, in pieces of a few hundred bytes; the same each time."""
+    is_dict = isinstance(value, dict)
+    if not depth or not value or not (is_dict or isinstance(value, list)):
+        yield _json(value)
+        return
+    lead = "{" if is_dict else "["
+    for item in value:
+        if is_dict:
+            yield "%s%s:" % (lead, json.dumps(item))
+            item = value[item]
+        else:
+            yield lead
+        for piece in _pieces(item, depth - 1):
+            yield piece
+        lead = ","
+    yield "}" if is_dict else "]"
+
+
 def _command_error():
     # Loaded with the first command, see App.commands.
     from firmware.interfaces.commands import CommandError
@@ -534,6 +578,26 @@ def _command_error():
 def discovery_topic(device_id):
     """Where the discovery message lives; an empty retained payload there removes the device."""
     return "homeassistant/device/%s/config" % device_id
+
+
+def announcement(arguments):
+    """Generator of the discovery message's pieces; `arguments` of discovery.parts(). Needed once
+    a connection: the 10 KB of the two modules are worth more as heap, even one of the other's."""
+    from firmware.interfaces import discovery
+
+    parts = discovery.parts
+    _unload("discovery")
+    del discovery
+    for part in parts(*arguments):
+        yield part
+    parts = None
+    from firmware.interfaces import discovery_controls
+
+    parts = discovery_controls.parts
+    _unload("discovery_controls")
+    del discovery_controls
+    for part in parts(*arguments):
+        yield part
 
 
 def _unload(name):
@@ -578,11 +642,11 @@ def _get(settings, name):
         return None
 
 
-def _read_file(path):
+def _read_file(name, path):  # on demand
     if not path:
         return None
     try:
         with open(path, "rb") as stream:
             return stream.read()
     except OSError as e:
-        raise mqtt.MqttError("mqtt.ca_file: cannot read '%s' (%s)" % (path, e))
+        raise mqtt.MqttError("%s: cannot read '%s' (%s)" % (name, path, e))

@@ -6,12 +6,13 @@ Called by: the outer lane (console task).
 
 from micropython import const
 
-from firmware import events
-from firmware.sensing import plausibility
+from firmware import events, report
 from firmware.storage import journal
 
 _BAR = const(10)
 _WRAP = const(72)
+_USAGE = const(29)  # columns of the left side of `help`
+_INDENT = const(12)
 _COLUMNS = const(77)  # 80, less the indent of an answer and the last one
 
 
@@ -58,7 +59,9 @@ def event(app, record) -> str:
     outlets = app.board.outlets
     value = "-"
     if kind == events.SETTING and reason == events.COMMAND:
-        value = app.settings.name_at(record[journal.VALUE]) or "all"
+        value, _, text = app.settings.of_number(outlet, record[journal.VALUE])
+        if text:
+            value += " = " + text
     else:
         meaning = events.value_meaning(kind, reason)
         if meaning is not None:
@@ -66,7 +69,7 @@ def event(app, record) -> str:
             if meaning[2]:
                 value += " " + meaning[2]
             elif meaning[0] == "code":
-                value = plausibility.words(app.board, record[journal.VALUE]) or "-"
+                value = report.which(app, record[journal.REASON], record[journal.VALUE]) or "-"
     return "%d %s %s %s %s %s" % (
         record[journal.SEQ],
         clock(record[journal.UPTIME_S], record[journal.MS]),
@@ -133,15 +136,34 @@ def status(app, state):  # on demand
     total = state["total"]
     yield _total("total", total["power_w"], total["limit_w"], "W", 0)
     link = state["link"]
-    yield ("link     " + ", ".join(["%s %s" % (key, link[key]) for key in sorted(link)]))[
-        :_COLUMNS
-    ]
+    text = "link     " + ", ".join(["%s %s" % (key, link[key]) for key in sorted(link)])
+    if state.get("time"):
+        text += "   time " + state["time"]
+    yield text[:_COLUMNS]
     if state.get("limits_percent", 100) < 100:
         yield "hot      all limits are at %d %%" % state["limits_percent"]
     if state.get("disabled"):
         yield ("disabled " + " ".join(state["disabled"]))[:_COLUMNS]
+    if state.get("settings"):
+        yield ("settings " + _word(state["settings"]))[:_COLUMNS]
     last = app.journal.get(state["last_event"]) if state["last_event"] else None
-    yield ("last     " + (event(app, last) if last else "no event yet"))[:_COLUMNS]
+    yield ("last     " + (_last(app, last, state) if last else "no event yet"))[:_COLUMNS]
+
+
+def _last(app, record, state):  # on demand
+    """An event in words, with its age."""
+    words = event(app, record).split(" ", 5)[2:]
+    if words[2] in ("none", "command"):
+        words[2] = "-"
+    age = int(state["uptime_s"]) - record[journal.UPTIME_S]
+    unit = "s"
+    for size, name in ((60, "min"), (60, "h"), (24, "days")):
+        if age < 2 * size:
+            break
+        age //= size
+        unit = name
+    text = " ".join([word for word in words if word != "-"])
+    return "%s, %d %s ago" % (text, max(age, 0), unit)
 
 
 def _total(name, value, limit, unit, decimals):  # on demand
@@ -186,61 +208,68 @@ def _outlets(app, result):  # on demand
 
 
 def _events(app, result):  # on demand
-    if not result["events"]:
-        yield "no such event"
-        return
-    yield "%-6s %-14s %-8s %-9s %-12s %-10s %s" % (
-        "seq",
-        "uptime",
-        "outlet",
-        "kind",
-        "reason",
-        "value",
-        "source",
-    )
-    for row in result["events"]:
-        record = app.journal.get(row["seq"])
-        if record is None:  # dropped meanwhile
+    book = app.journal
+    for line in events_table(app, (book.get(row["seq"]) for row in result["events"])):
+        yield line
+
+
+def events_table(app, records):  # on demand
+    """Lines of journal records; None: dropped meanwhile."""
+    row = "%-6s %-14s %-8s %-9s %-12s %-10s %s"
+    count = 0
+    for record in records:
+        if record is None:
             continue
+        if not count:
+            from firmware import timezone
+            from firmware.interfaces import commands
+
+            commands.unload("firmware", "timezone")
+            zone = timezone.Zone(app.settings.get("time.zone"))
+            yield row % ("seq", "time", "outlet", "kind", "reason", "value", "source")
+        count += 1
         words = event(app, record).split(" ", 5)
+        when = journal.when_epoch(record)
+        if when:
+            words[1] = timezone.text(when, zone.offset(when))[5:19]
         boot = journal.when_boot(record)
-        yield "%-6s %-14s %-8s %-9s %-12s %-10s %s%s" % (
-            words[0],
-            words[1],
-            words[2],
-            words[3],
-            words[4],
-            words[5],
-            events.name(events.SOURCES, record[journal.SOURCE]),
-            " (boot %d)" % boot if boot else "",
-        )
+        words.append(events.name(events.SOURCES, record[journal.SOURCE]))
+        if boot:
+            words.append("(boot %d)" % boot)
+        yield row % tuple(words[:6] + [" ".join(words[6:])])
+    if not count:
+        yield "no such event"
 
 
 def _energy(app, result):  # on demand
+    row = "%-8s %13s %13s %13s"
+    columns = ("energy_kwh", "today_kwh", "yesterday_kwh")
+    yield row % ("kWh", "total", "today", "yesterday")
     for outlet in app.board.outlets:
-        kwh = result["energy_kwh"][outlet.name]
-        yield "%-8s %12s kWh" % (outlet.name, number(kwh, 3))
-    yield "%-8s %12s kWh" % ("total", number(result["total_kwh"], 3))
+        found = [result[name] and result[name][outlet.name] for name in columns]
+        yield row % tuple([outlet.name] + [number(kwh, 3) for kwh in found])
+    found = [result[name] for name in ("total_kwh", "today_total_kwh", "yesterday_total_kwh")]
+    yield row % tuple(["total"] + [number(kwh, 3) for kwh in found])
 
 
 def _get(app, result):  # on demand
     settings = app.settings
-    unsaved = result["unsaved"]
-    for name in settings.names():
-        if name not in result["settings"]:
-            continue
-        mark = "*" if name in unsaved else " "
+    for name in result["settings"]:
+        mark = "*" if name in result["unsaved"] else " "
         yield "%s%-20s %s" % (mark, name, settings.text(name) or '""')
-    if len(result["settings"]) == 1:
         yield " %s%s" % (result["help"], " (after a reboot)" if result["needs_reboot"] else "")
         yield " allowed: %s; default: %s" % (result["allowed"], _word(result["default"]))
-    elif unsaved:
-        yield "* not saved yet"
 
 
 def _help(app, result):
-    for row in result["commands"]:
-        yield "%-38s %s" % (row["usage"], row["help"])
+    rows = result["commands"]
+    width = min(max([len(row["usage"]) for row in rows]), _USAGE)
+    for row in rows:
+        text = "%-*s  %s" % (width, row["usage"], row["help"])
+        if len(text) > _COLUMNS or len(row["usage"]) > width:
+            yield row["usage"]
+            text = "%-*s  %s" % (_INDENT, "", row["help"])
+        yield text
 
 
 def _selftest(app, result):  # on demand
@@ -283,13 +312,21 @@ def summary(name: str, result: dict) -> str:
             return "%s (%s)" % (text, result["note"])
         return text + (" (after save and reboot)" if result["needs_reboot"] else "")
     if name == "save":
-        return "saved " + (_word(result["saved"]) if result["saved"] else "(nothing changed)")
+        text = "saved " + (_word(result["saved"]) if result["saved"] else "(nothing changed)")
+        if result["needs_reboot"]:
+            text += " (after a reboot: %s)" % _word(result["needs_reboot"])
+        return text
+    if name == "settings" and not hasattr(result, "parts") and "notes" in result:  # imported
+        text = "%d settings changed, not saved yet" % len(result["changed"])
+        if result["needs_reboot"]:
+            text += " (after a reboot: %s)" % _word(result["needs_reboot"])
+        return "; ".join([text] + result["notes"])
     if name in ("on", "off", "reset"):
         return _word(result["done"]) if result["done"] else "nothing to do"
     if name == "cal":
         return _cal().summary(result)
     if name == "defaults":
-        return "%d settings changed, not saved yet" % len(result["unsaved"])
+        return "%d settings changed, not saved yet" % result["changed"]
     return ""
 
 
@@ -300,6 +337,10 @@ def lines(app, name: str, result: dict):  # on demand
     screen = _SCREENS.get(name)
     if name == "cal":
         screen = _cal().lines
+    if hasattr(result, "lines"):
+        for line in result.lines():
+            yield line
+        return
     if hasattr(result, "parts"):
         screen = _capture
     if screen is not None:

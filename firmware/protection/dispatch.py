@@ -104,6 +104,10 @@ class Limit:
         """The hard limit was passed for its time."""
         return self._over >= self._hard_scans
 
+    def is_timing(self) -> bool:
+        """The hard limit is passed (outer lane: whether flash may be written)."""
+        return self._over > 0
+
     def is_over(self, hot: int) -> bool:
         """The load has to come down: hot and above the limit, or the hard limit was passed."""
         return (hot & self.thermal.bit and self._permille > 1000) or self.is_hard()

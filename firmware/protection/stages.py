@@ -54,7 +54,7 @@ KINDS = (
 class Stages:
     """The stages of one board with `outlets` outlets. `active`: bits of the rows that act."""
 
-    def __init__(self, outlets: int):
+    def __init__(self, outlets: int):  # on demand
         self.block = array("i", bytes(4 * S_WORDS * (CONTINUOUS + outlets)))
         for row in range(CONTINUOUS + outlets):
             self.set(row, _NEVER, _NEVER, 1)

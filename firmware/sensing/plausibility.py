@@ -161,6 +161,16 @@ class Debounce:
             self.active &= ~(1 << channel)
         return found
 
+    def is_timing(self) -> bool:
+        """Whether some check has begun to count and has not decided yet (outer lane)."""
+        at = 0
+        for count in self._counts:
+            windows = TABLE[at % len(TABLE)][_WINDOWS]
+            if 0 < count < windows * self._cycle - (self._cycle >> 3):
+                return True
+            at += 1
+        return False
+
 
 class Plausibility:
     """All channels of a board.
@@ -200,6 +210,10 @@ class Plausibility:
         self._dead_q3 = nominal >> 1
         for x in self._c.outlets:
             self._flow[x.index] = int(x.outlet.rating_ma / x.meter.unit_per_count)  # x 8 / 8
+
+    def is_timing(self) -> bool:
+        """Whether a reading is under suspicion (outer lane: whether flash may be written)."""
+        return self.active and self._checks.is_timing()
 
     # -- control lane --------------------------------------------------------------------------
 

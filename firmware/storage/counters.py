@@ -32,6 +32,8 @@ class CounterStore:
         self._serial = 0
         for slot in (0, 1):
             path = "%s.%d" % (self._stem, slot)
+            if files.size(path) == 0:
+                continue  # the power went when it had just been created
             data, _, note = files.read(path)
             if note:
                 notes.append(note)

@@ -22,6 +22,11 @@ _CHUNK = const(256)
 
 _ENOENT = const(2)
 
+# While flash must not be erased, the keeper takes a file's new payload (`later(path, payload)` is
+# true then), keeps it in the strip, and writes the file when it may. None: no keeper runs.
+_later = None
+waiting: dict = {}  # path: payload
+
 _ERRNO = {
     2: "no such file or folder",
     5: "input/output error",
@@ -36,6 +41,10 @@ _ERRNO = {
 
 class StorageError(Exception):
     """The flash refused; the text says which file and why. The older version is still there."""
+
+
+class NotYet(StorageError):
+    """Only at this moment: a protection stage counts, and flash makes the fast lane blind."""
 
 
 def why(error):
@@ -73,6 +82,15 @@ def size(path):
         return os.stat(path)[6]
     except OSError:
         return -1
+
+
+def mend(folder):  # on demand: read
+    """Before anything is read: have littlefs finish a rename in which the power was cut. Up to its
+    next change it hides the old name, and (2.11) another file of the folder as well."""
+    try:
+        os.remove(join(folder, "nothing"))
+    except OSError:
+        pass  # there is no such file, which is fine: littlefs mends before it looks
 
 
 def remove(path):
@@ -173,6 +191,8 @@ def read(path):  # on demand: read
 
     version: "current", "previous", or "" when there is nothing to use.
     note: "" when all is well (or nothing was ever written), else a sentence for people."""
+    if path in waiting:
+        return waiting[path], "current", ""
     note = ""
     try:
         data = _load(path)
@@ -220,10 +240,23 @@ def overwrite(path, payload):
         raise StorageError("cannot write %s: %s" % (path, why(error)))
 
 
+def defer(later):
+    """Have `later(path, payload)` asked before a file is replaced (keeper, boot)."""
+    global _later
+    _later = later
+
+
 def write(path, payload, previous=True):
     """Replace the file's payload (bytes or text). Raises StorageError; then the old one stays.
 
     previous: keep the version that it replaces as `.bak`."""
+    if _later is not None and _later(path, payload):
+        return
+    replace_file(path, payload, previous)
+
+
+def replace_file(path, payload, previous=True):
+    """What write() does, at once: for the keeper, who knows that flash may be erased."""
     new = path + ".new"
     try:
         overwrite(new, payload)

@@ -1,16 +1,15 @@
-"""Energy by hour, day and month on flash: 48 hours, 366 days, 120 months.
+"""Energy by hour, day and month as flash has it: 48 hours, 366 days, 120 months.
 
-Role: what `energy hours|days|months` shows, and today against yesterday.
-Called by: boot (load) and the outer lane's storage task (tick, once a minute; the readers).
+Role: what `energy` shows. Functions on the state of energy.py, which loads them when asked.
+Called by: the outer lane: accounts.py, which writes the records; the readers.
 
-A record says what the counters stood at when its period ended, so a period's energy is the
-difference to the record before it: nothing is lost by rounding, a record that is written twice is
-the same, and a period in which the device was off is simply missing. Hours are counted in UTC
-(no hour comes twice when the clocks change), days and months in local time.
+A record says what the counters stood at when its period began and when it ended, in Wh: their
+difference is the period's energy, nothing is lost by rounding, and a record that is written twice
+is the same. Hours are counted in UTC (no hour comes twice when the clocks change), days and
+months in local time.
 
-Record: period number, Wh of every counter (32 bits each: 4 GWh), CRC-32; at slot number % slots.
-Wear: one hour's record each hour, rewriting one block of 4 KiB: 87 600 erases in ten years over
-the 200 free blocks that littlefs spreads them on, 440 each; days and months add 4 %.
+Record: period number, Wh at its beginning and at its end of every counter (32 bits each: 4 GWh),
+CRC-32; at slot number % slots.
 """
 
 import binascii
@@ -19,151 +18,91 @@ import struct
 from micropython import const
 
 from firmware.storage import files
-from firmware.timezone import civil_from_days, days_from_civil
+from firmware.storage.energy import whole_wh
 
 HOURS = const(0)
 DAYS = const(1)
 MONTHS = const(2)
 KINDS = ("hours", "days", "months")
-# One more than promised: the oldest record is only what the next one is measured against.
-_SLOTS = (49, 367, 121)
-_CRC = 0x54474831  # of an empty record, so that a file of zeros is not one
-_WH = const(1000)  # mWh
+KEPT = (48, 366, 120)
+_SPARE = const(1)  # slots beyond these: the running period may be on flash, too
+_CRC = const(0x14474831)  # of an empty record, so that a file of zeros is not one
 
 
-def period(kind: int, utc: int, local: int) -> int:
-    """Number of the period that holds the second `utc` since 1970 (`local`: in local time)."""
-    if kind == HOURS:
-        return utc // 3600
-    if kind == DAYS:
-        return local // 86400
-    year, month, _ = civil_from_days(local // 86400)
-    return year * 12 + month - 1
+def running(h, kind: int, totals_mwh):
+    """(period, [Wh]) of the running period so far, or None while the time is unknown."""
+    if not h.is_known:
+        return None
+    start = h.begun[kind]
+    return h.periods[kind], [max(x - start[i], 0) for i, x in enumerate(whole_wh(totals_mwh))]
 
 
-def begin(kind: int, number: int) -> int:
-    """First second of a period: UTC for hours, local for days and months."""
-    if kind == HOURS:
-        return number * 3600
-    if kind == DAYS:
-        return number * 86400
-    return days_from_civil(number // 12, number % 12 + 1, 1) * 86400
+def size_of(h):
+    """Bytes of a record."""
+    return 8 * (h.count + 1)
 
 
-class History:
-    """Three rings of records in `folder`. `count`: how many counters a record has."""
+def path(h, kind):
+    return files.join(h.folder, KINDS[kind] + ".dat")
 
-    def __init__(self, folder: str, count: int):
-        self._folder = folder
-        self._count = count
-        self._format = "<%dI" % (count + 2)
-        self._size = 4 * (count + 2)
-        self._last = [-1, -1, -1]  # newest period recorded
-        self._base = [[0] * count for _ in KINDS]  # Wh at its end
-        self._resume: tuple | None = None
-        self.note = ""
 
-    def _path(self, kind):
-        return files.join(self._folder, KINDS[kind] + ".dat")
+def _read(h, file, kind, number):
+    """(Wh at the beginning, Wh at the end) of a record, or None."""
+    for row in h.waiting:
+        if row[0] == kind and row[1] == number:
+            return row[2], row[3]
+    if file is None:
+        return None
+    file.seek(number % (KEPT[kind] + _SPARE) * size_of(h))
+    raw = file.read(size_of(h))
+    if len(raw) != size_of(h):
+        return None
+    row = struct.unpack("<%dI" % (2 * h.count + 2), raw)
+    if row[0] != number or row[-1] != binascii.crc32(raw[:-4], _CRC) & 0xFFFFFFFF:
+        return None
+    return list(row[1 : h.count + 1]), list(row[h.count + 1 : -1])
 
-    def resume(self, utc: int, local: int, totals_mwh):
-        """At boot: the counters as last saved, and when that was (0: unknown). Energy of a period
-        before a long pause then counts in that period."""
-        if utc:
-            self._resume = (utc, local, [int(x) // _WH for x in totals_mwh])
 
-    def _read(self, file, kind, number):
-        """Counters of a record, or None."""
-        slot = number % _SLOTS[kind]
-        file.seek(slot * self._size)
-        raw = file.read(self._size)
-        if len(raw) != self._size:
-            return None
-        row = struct.unpack(self._format, raw)
-        if row[0] != number or row[-1] != binascii.crc32(raw[:-4], _CRC) & 0xFFFFFFFF:
-            return None
-        return row[1:-1]
+def find(h, kind, number):
+    """The record of a period, or None."""
+    found = None
+    for row in rows(h, kind, number + 1, 1, True):  # to its end: it closes the file
+        found = row[1]
+    return found
 
-    def _find_last(self, kind, before):
-        """Take up the newest record older than the period `before`."""
-        try:
-            with open(self._path(kind), "rb") as file:
-                for number in range(before - 1, before - _SLOTS[kind], -1):
-                    row = self._read(file, kind, number)
-                    if row is not None:
-                        self._last[kind] = number
-                        self._base[kind] = list(row)
-                        return
-        except OSError:
-            pass
-        self._last[kind] = -1
 
-    def _write(self, kind, number, wh):
-        raw = struct.pack("<I", number) + struct.pack("<%dI" % self._count, *wh)
-        raw += struct.pack("<I", binascii.crc32(raw, _CRC) & 0xFFFFFFFF)
-        path = self._path(kind)
-        at = number % _SLOTS[kind] * self._size
-        have = files.size(path)
-        if have < 0:
-            files.make_folder(self._folder)
-        try:
-            with open(path, "r+b" if have >= 0 else "wb") as file:
-                if have < at:
-                    file.seek(max(have, 0))
-                    for _ in range(at - max(have, 0)):
-                        file.write(b"\0")
-                file.seek(at)
-                file.write(raw)
-        except OSError as error:
-            raise files.StorageError("cannot write %s: %s" % (path, files.why(error)))
-        self._last[kind] = number
-        self._base[kind] = wh
-
-    def tick(self, utc: int, local: int, totals_mwh) -> bool:
-        """Record the periods that have ended; returns whether something was written. `utc` must be
-        real time. Raises files.StorageError; the older records are intact then."""
-        wrote = False
-        for kind in range(3):
-            now = period(kind, utc, local)
-            if self._last[kind] < 0 or self._last[kind] >= now:
-                # first time since boot, or the clock was set back
-                self._find_last(kind, now)
-            if self._last[kind] == now - 1:
-                continue
-            if self._resume is not None:
-                then = period(kind, self._resume[0], self._resume[1])
-                if self._last[kind] < then < now:
-                    self._write(kind, then, self._resume[2])
-            if self._last[kind] != now - 1:
-                self._write(kind, now - 1, [int(x) // _WH for x in totals_mwh])
-            wrote = True
-        self._resume = None
-        return wrote
-
-    def running(self, kind: int, totals_mwh) -> list:
-        """Wh of every counter in the running period, so far; zeros while the time is unknown."""
-        if self._last[kind] < 0:
-            return [0] * self._count
-        base = self._base[kind]
-        return [max(int(x) // _WH - base[i], 0) for i, x in enumerate(totals_mwh)]
-
-    def rows(self, kind: int, now: int, count: int = 0):
-        """Yield (period, [Wh]) of the last `count` periods before the period `now`, oldest first
-        (0: all there are). Periods without a record are left out."""
-        count = min(count or _SLOTS[kind] - 1, _SLOTS[kind] - 1)
-        try:
-            file = open(self._path(kind), "rb")
-        except OSError:
-            return
-        try:
-            before = None
-            # The difference needs the newest record before the first one that is shown.
-            for number in range(now - _SLOTS[kind], now):
-                row = self._read(file, kind, number)
-                if row is None:
-                    continue
-                if before is not None and number >= now - count:
-                    yield number, [max(row[i] - before[i], 0) for i in range(self._count)]
-                before = row
-        finally:
+def rows(h, kind: int, now: int, count: int = 0, raw: bool = False):
+    """Yield (period, [Wh]) of the last `count` periods before the period `now`, oldest first
+    (0: all that are kept). Periods without a record are left out. `raw`: the record itself."""
+    count = min(count or KEPT[kind], KEPT[kind])
+    try:
+        file = open(path(h, kind), "rb")
+    except OSError:
+        file = None
+    try:
+        for number in range(now - count, now):
+            row = _read(h, file, kind, number)
+            if row is not None:
+                yield number, row if raw else [max(b - a, 0) for a, b in zip(row[0], row[1])]
+    finally:
+        if file is not None:
             file.close()
+
+
+def totals(h, names, totals_mwh) -> dict:
+    """Totals of each counter, with today's and yesterday's (None while the time is unknown, or
+    when there is no record of that day), in kWh."""
+    found = [("", whole_wh(totals_mwh)), ("today_", None), ("yesterday_", None)]
+    now = running(h, DAYS, totals_mwh)
+    if now is not None:
+        found[1] = ("today_", now[1])
+        for _, wh in rows(h, DAYS, now[0], 1):
+            found[2] = ("yesterday_", wh)
+    result: dict = {}
+    for what, wh in found:
+        by_name = None
+        if wh is not None:
+            by_name = {name: wh[i] / 1000 for i, name in enumerate(names)}
+        result[(what or "energy_") + "kwh"] = by_name
+        result[what + "total_kwh"] = None if wh is None else sum(wh) / 1000
+    return result

@@ -41,6 +41,12 @@ WHEN = const(8)  # see when_epoch() and when_boot()
 # it back gives a small integer: kind 5, reason 7, source 4, outlet + 1: 4, milliseconds 10.
 _WORDS = const(3)
 
+# Refusals and changed settings: so many at once, and one more each ten minutes. A source that does
+# it without end leaves 150 records a day, and the trips of the last days stay.
+_REFUSALS = const(20)
+_CHANGES = const(48)
+_REFILL_S = const(600)
+
 # `WHEN` is a boot number below this, else seconds since 1970.
 _BOOTS = const(0x1000000)
 
@@ -49,6 +55,7 @@ _BODY = const(24)
 _SIZE = const(28)
 _TAIL_RECORDS = const(16)
 _FLUSH_S = const(60)
+_CHUNK_RECORDS = const(16)
 
 
 def when_epoch(record) -> int:
@@ -64,7 +71,7 @@ def when_boot(record) -> int:
 class Journal:
     """Ring of the newest records. `first_seq` to `last_seq` can be read; both 0: none yet."""
 
-    def __init__(self, capacity: int = 256):
+    def __init__(self, capacity: int = 256):  # on demand: boot
         self.capacity = capacity
         self._ring = array("i", bytes(4 * _WORDS * capacity))
         self._when = array("I", bytes(4 * capacity))
@@ -76,6 +83,11 @@ class Journal:
         self.now_s = 0  # uptime, set by tick() or by the control lane itself
         self.now_ms = 0
         self.epoch_offset_s = 0  # seconds since 1970 at uptime 0; 0: the clock is not set
+        # [kind, how many may be noted now, since when, how many were left out, most at once]
+        self._budgets = (
+            [events.REFUSED, _REFUSALS, 0, 0, _REFUSALS],
+            [events.SETTING, _CHANGES, 0, 0, _CHANGES],
+        )
 
     def tick(self, elapsed_ms: int):
         """Advance the uptime that records carry; allocates nothing."""
@@ -95,6 +107,30 @@ class Journal:
         ring[at + 2] = value
         self._when[slot] = 0
         self._advance(slot)
+
+    def note(self, kind: int, outlet: int, reason: int, value: int, source: int):
+        """add() for REFUSED and SETTING, which somebody may provoke without end: what is too much
+        is left out, and counted in a record with the reason REPEATED. Allocates nothing."""
+        self.settle()
+        for budget in self._budgets:
+            if budget[0] == kind:
+                if budget[1] == 0:
+                    budget[3] += 1
+                    return
+                budget[1] -= 1
+        self.add(kind, outlet, reason, value, source)
+
+    def settle(self):
+        """Let what note() left out go on record when its time has come."""
+        for budget in self._budgets:
+            more = (self.now_s - budget[2]) // _REFILL_S
+            if more > 0:
+                budget[1] = min(budget[4], budget[1] + more)
+                budget[2] += more * _REFILL_S
+            if budget[3] and budget[1]:
+                budget[1] -= 1
+                self.add(budget[0], -1, events.REPEATED, budget[3], events.BY_CONTROL)
+                budget[3] = 0
 
     def _advance(self, slot):
         slot += 1
@@ -174,11 +210,14 @@ def _is_valid(buffer):
 class JournalStore:
     """The journal on flash. `note` says after load() what was damaged."""
 
-    def __init__(self, folder: str, journal: Journal, segment_records: int = 512):
+    def __init__(  # on demand: boot
+        self, folder: str, journal: Journal, segment_records: int = 512
+    ):
         self._folder = folder
         self._journal = journal
         self._segment_records = segment_records
         self._tail = bytearray(_TAIL_RECORDS * _SIZE)
+        self._one = bytearray(_BODY)
         self._tail_n = 0
         self._tail_slot = 0  # of the two tail files, the one to be written next
         self._active = 0
@@ -195,7 +234,7 @@ class JournalStore:
     # -- boot ---------------------------------------------------------------------------
 
     def load(self):  # on demand: boot
-        """Fill the journal with what flash holds, and number this start. Never raises."""
+        """Fill the journal with what the files hold, and number this start. Never raises."""
         self.bad = 0
         self.note = ""
         older = 0 if self._last(0) < self._last(1) else 1
@@ -208,12 +247,23 @@ class JournalStore:
         # What the segments hold is safe; the rest of the tail must be written again.
         in_segments = self._journal.last_seq
         boot = max(boot, self._load_tail(in_segments))
+        self.stored_seq = self._journal.last_seq
+        self._number(boot)
+        if self.bad:
+            self.note = "%d damaged records in the journal" % self.bad
+
+    def _number(self, boot):  # on demand: boot
         journal = self._journal
         journal.boot = boot + 1 & 0xFFFF
         journal.boot_seq = journal.last_seq + 1
-        self.stored_seq = journal.last_seq
-        if self.bad:
-            self.note = "%d damaged records in the journal" % self.bad
+
+    def take(self, record):  # on demand: boot
+        """At boot, after load(): a record as encode() made it, which the files may lack."""
+        if len(record) == _BODY:
+            boot = self._put_back(record)
+            if boot >= self._journal.boot:
+                self._number(boot)
+            self._journal.boot_seq = self._journal.last_seq + 1
 
     def _tail_path(self, slot):
         return files.join(self._folder, "journal.t%d" % slot)
@@ -223,7 +273,10 @@ class JournalStore:
         tail = b""
         newest = 0
         for slot in (0, 1):
-            data, _, note = files.read(self._tail_path(slot))
+            path = self._tail_path(slot)
+            if files.size(path) == 0:
+                continue  # the power went when it had just been created
+            data, _, note = files.read(path)
             if note:
                 self.bad += 1
             elif data and len(data) % _SIZE == 0 and len(data) <= len(self._tail):
@@ -292,7 +345,47 @@ class JournalStore:
             when = epoch if epoch >= _BOOTS else boot
             uptime_s &= 0x3FFFFFFF
             journal._restore(seq, kind, outlet, reason, value, source, uptime_s, ms, when)
+            slot = journal._next - 2
+            while when != boot and journal._when[slot % journal.capacity] == boot:
+                # the clock was set in that start: what was before has its time, too
+                slot %= journal.capacity
+                journal._when[slot] = when - uptime_s + journal._ring[slot * _WORDS]
+                slot -= 1
         return boot
+
+    # -- reading further back than the ring ---------------------------------------------
+
+    def older(self, seq: int):  # on demand: past
+        """Generator of the records from `seq` on that the segments hold, as Journal.get() gives
+        them. Damaged ones are passed over. No file stays open between two of them, because
+        whoever reads may wait while the journal goes on."""
+        buffer = bytearray(_CHUNK_RECORDS * _SIZE)
+        for number in (1 - self._active, self._active):
+            slot = 0
+            while True:
+                n = self._read_chunk(number, slot, buffer)
+                if not n:
+                    break
+                slot += n
+                for at in range(0, n * _SIZE, _SIZE):
+                    if _uint(buffer, at) < seq or not _is_valid(buffer[at : at + _SIZE]):
+                        continue
+                    row = struct.unpack(_FORMAT, buffer[at : at + _BODY])
+                    seq, uptime_s, epoch, value, ms, boot, kind, outlet, reason, source = row
+                    when = epoch if epoch >= _BOOTS else boot
+                    if when == self._journal.boot:  # as get() has it: only of earlier starts
+                        when = 0
+                    yield seq, kind, outlet, reason, value, source, uptime_s, ms, when
+                    seq += 1
+
+    def _read_chunk(self, number, slot, buffer):  # on demand: past
+        """Whole records read from a segment; how many."""
+        try:
+            with open(self._segment(number), "rb") as stream:
+                stream.seek(slot * _SIZE)
+                return stream.readinto(buffer) // _SIZE
+        except OSError:
+            return 0
 
     # -- outer lane ---------------------------------------------------------------------
 
@@ -302,28 +395,36 @@ class JournalStore:
 
     def due(self) -> bool:
         """True when there is something to flush and it has waited a minute, or is much."""
+        self._journal.settle()
         pending = self.pending()
         if not pending:
             return False
         return pending >= _TAIL_RECORDS or self._journal.now_s - self._flushed_s >= _FLUSH_S
 
-    def flush(self) -> int:
+    def flush(self, older=()) -> int:  # on demand: flush
         """Write what is pending; returns how many. Raises files.StorageError: none is lost then,
-        the next call tries again."""
+        the next call tries again. `older`: records as encode() made them, among which are those
+        that the ring has dropped."""
         journal = self._journal
         self._flushed_s = journal.now_s
         if not self.pending():
             return 0
         files.make_folder(self._folder)
         written = 0
+        if self._tail_seq() + 1 < journal.first_seq:
+            for record in older:
+                if self._tail_seq() < _uint(record, 0) < journal.first_seq:
+                    if self._tail_n == _TAIL_RECORDS:
+                        self._append_tail()
+                    self._seal(record)
+                    written += 1
         while True:
             if self._tail_n == _TAIL_RECORDS:
                 self._append_tail()
             record = journal.get(max(self._tail_seq() + 1, journal.first_seq))
             if record is None:
                 break
-            self._encode(record, self._tail_n * _SIZE)
-            self._tail_n += 1
+            self._seal(self.encode(record))
             written += 1
         if self._tail_n:
             path = self._tail_path(self._tail_slot)
@@ -338,12 +439,13 @@ class JournalStore:
             return _uint(self._tail, (self._tail_n - 1) * _SIZE)
         return self.stored_seq
 
-    def _encode(self, record, at):
+    def encode(self, record):
+        """A record as take() wants it; the buffer is used again by the next one."""
         boot = record[WHEN] if 0 < record[WHEN] < _BOOTS else self._journal.boot
         struct.pack_into(
             _FORMAT,
-            self._tail,
-            at,
+            self._one,
+            0,
             record[SEQ],
             record[UPTIME_S],
             when_epoch(record),
@@ -355,10 +457,16 @@ class JournalStore:
             record[REASON],
             record[SOURCE],
         )
-        crc = crc32(memoryview(self._tail)[at : at + _BODY])
-        struct.pack_into("<I", self._tail, at + _BODY, crc & 0xFFFFFFFF)
+        return self._one
 
-    def _append_tail(self):
+    def _seal(self, body):
+        """Put a record at the end of the tail."""
+        at = self._tail_n * _SIZE
+        self._tail[at : at + _BODY] = body
+        struct.pack_into("<I", self._tail, at + _BODY, crc32(body) & 0xFFFFFFFF)
+        self._tail_n += 1
+
+    def _append_tail(self):  # on demand: flush
         """Move the full tail to the end of a segment."""
         number = self._active
         full = self._count >= self._segment_records

@@ -18,7 +18,7 @@ class LatchStore:
     After load(): `trusted` is False when the newest version was damaged, so that a trip may be
     missing: no outlet may be closed by itself then. `on` are the outlets that were on, `heat`
     the permille of each outlet that was warm, `trips` the ages in seconds of its last trips,
-    and `epoch` the time of all that, or 0."""
+    and `epoch` the time of all that, or 0. `serial` grows with each version."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -28,6 +28,7 @@ class LatchStore:
         self.heat = {}
         self.trips = {}
         self.epoch = 0
+        self.serial = 0
         self.trusted = True
         self.note = ""
 
@@ -35,15 +36,23 @@ class LatchStore:
         """{outlet name: (reason, trip count, heat in permille, epoch s or 0)}. Never raises."""
         data, _, self.note = files.read(self._path)
         self.trusted = not self.note
+        self.serial = 0
+        self._clear()
+        return {} if data is None else self.take(data)
+
+    def _clear(self):  # on demand: boot
         self.on = []
         self.heat = {}
         self.trips = {}
         self.epoch = 0
+
+    def take(self, data) -> dict:  # on demand: boot
+        """What load() returns, of the text of a version that compose() made."""
         latched = {}
-        if data is None:
-            return latched
         try:
             stored = json.loads(data)
+            self._clear()
+            self.serial = int(stored.get("n", 0))
             for name in stored["latched"]:
                 reason, count, heat_permille, epoch = stored["latched"][name]
                 latched[name] = (int(reason), int(count), int(heat_permille), int(epoch))
@@ -63,22 +72,37 @@ class LatchStore:
         for name in trips:
             self.trips[str(name)] = [max(0, uptime - int(t)) for t in trips[name]]
 
-    def save(self, latched: dict, on=(), heat=None, trips=None, at=(0, 0)) -> bool:
-        """Write when it differs from what was last written; returns whether it did. `heat` as
-        load() gives it, `trips`: uptimes of the last trips, `at`: uptime and epoch of now.
-
-        Raises files.StorageError; the older version is intact then."""
-        stored = {"latched": latched, "on": list(on)}
+    def compose(self, latched: dict, on=(), heat=None, trips=None, at=(0, 0)) -> str:
+        """The text of a new version, or "" when it says what the last one said. `heat` as load()
+        gives it, `trips`: uptimes of the last trips, `at`: uptime and epoch of now."""
+        stored: dict = {"latched": latched, "on": list(on)}
         if trips:
             stored["trips"] = trips
         if heat:
             stored["heat"] = heat
         text = json.dumps(stored)
         if text == self._last:
-            return False
+            return ""
+        self._last = text
         if heat or trips:
             stored["at"] = at
-        files.make_folder(self._folder)
-        files.write(self._path, json.dumps(stored))
-        self._last = text
-        return True
+        self.serial += 1
+        stored["n"] = self.serial
+        return json.dumps(stored)
+
+    def write(self, text: str):
+        """Replace the file. Raises files.StorageError; the older version is intact then."""
+        try:
+            files.make_folder(self._folder)
+            files.replace_file(self._path, text)
+        except files.StorageError:
+            self._last = ""
+            raise
+
+    def save(self, latched: dict, on=(), heat=None, trips=None, at=(0, 0)) -> bool:
+        """Write when it differs from what was last written; returns whether it did. Raises
+        files.StorageError; the older version is intact then."""
+        text = self.compose(latched, on, heat, trips, at)
+        if text:
+            self.write(text)
+        return text != ""

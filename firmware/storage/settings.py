@@ -13,6 +13,7 @@ import sys
 
 from micropython import const
 
+from firmware import pieces
 from firmware.storage import files
 
 FILE = "settings.json"
@@ -24,12 +25,17 @@ NUMBER = const(2)  # stored as int when whole, else as float with three decimals
 TEXT = const(3)  # min and max are lengths in bytes
 IDENT = const(4)  # text of letters, digits, - and _ (part of MQTT topics)
 CHOICE = const(5)  # min is the tuple of what may be chosen
+WORDS = const(6)  # some words of the tuple min, in its order; the first one always
+ZONE = const(7)  # text: a POSIX rule of a time zone
+HOSTS = const(8)  # text: names or addresses of servers
 
-TYPES = ("bool", "int", "number", "text", "identifier", "choice")
+TYPES = ("bool", "int", "number", "text", "identifier", "choice", "words", "zone", "hosts")
 
 # -- flags ----------------------------------------------------------------------------------
 REBOOT = const(1)  # takes effect at the next start
 SECRET = const(2)  # never printed, never exported
+LIMIT = const(4)  # protects: from the network only with `limits` in mqtt.allow
+SYSTEM = const(8)  # connection, and who may do what: only with `system` in mqtt.allow
 
 # -- positions in an entry ------------------------------------------------------------------
 NAME = const(0)
@@ -44,69 +50,90 @@ FLAGS = const(7)
 # (name, type, unit, min, max, default, help, flags); "@x" is taken from the board, see _bound();
 # the help of a row without one stands in settings_help.py.
 SCHEMA: tuple = (  # on demand: schema
-    ("device.id", IDENT, "", 0, 24, "", "", 1),
+    ("device.id", IDENT, "", 0, 24, "", "", 9),
     ("device.name", TEXT, "", 0, 32, "Tailgate", "", 0),
-    ("wifi.ssid", TEXT, "", 0, 32, "", "", 1),
-    ("wifi.password", TEXT, "", 0, 63, "", "", 3),
-    ("wifi.country", IDENT, "", 0, 2, "", "", 1),
-    ("mqtt.host", TEXT, "", 0, 64, "", "", 1),
-    ("mqtt.port", INT, "", 1, 65535, 1883, "", 1),
-    ("mqtt.user", TEXT, "", 0, 64, "", "", 1),
-    ("mqtt.password", TEXT, "", 0, 128, "", "", 3),
-    ("mqtt.tls", BOOL, "", None, None, False, "", 1),
-    ("mqtt.ca_file", TEXT, "", 0, 64, "", "", 1),
+    ("wifi.ssid", TEXT, "", 0, 32, "", "", 9),
+    ("wifi.password", TEXT, "", 0, 63, "", "", 11),
+    ("wifi.ssid2", TEXT, "", 0, 32, "", "", 9),
+    ("wifi.password2", TEXT, "", 0, 63, "", "", 11),
+    ("wifi.ssid3", TEXT, "", 0, 32, "", "", 9),
+    ("wifi.password3", TEXT, "", 0, 63, "", "", 11),
+    ("wifi.hostname", IDENT, "", 0, 32, "", "", 9),
+    ("wifi.country", IDENT, "", 0, 2, "", "", 9),
+    ("mqtt.host", TEXT, "", 0, 64, "", "", 9),
+    ("mqtt.port", INT, "", 1, 65535, 1883, "", 9),
+    ("mqtt.user", TEXT, "", 0, 64, "", "", 9),
+    ("mqtt.password", TEXT, "", 0, 128, "", "", 11),
+    ("mqtt.tls", BOOL, "", None, None, False, "", 9),
+    ("mqtt.ca_file", TEXT, "", 0, 64, "", "", 9),
+    ("mqtt.cert_file", TEXT, "", 0, 64, "", "", 9),
+    ("mqtt.key_file", TEXT, "", 0, 64, "", "", 9),
     ("mqtt.discovery", BOOL, "", None, None, True, "", 1),
     ("mqtt.interval_s", NUMBER, "s", 0.5, 60, 1, "", 0),
-    ("mqtt.allow", CHOICE, "", ("read", "outlets", "all"), None, "outlets", "", 0),
-    ("supply.nominal_v", NUMBER, "V", 100, 127, 120, "", 0),
-    ("supply.hz", CHOICE, "Hz", (0, 50, 60), None, 0, "", 0),
-    ("supply.loss_percent", NUMBER, "%", 20, 80, 50, "", 0),
-    ("supply.loss_s", NUMBER, "s", 0.1, 3, 0.5, "", 0),
-    ("supply.under_percent", NUMBER, "%", 50, 98, 88, "", 0),
-    ("supply.under_s", NUMBER, "s", 0.1, 600, 10, "", 0),
-    ("supply.over_percent", NUMBER, "%", 102, "@over_most", 110, "", 0),
-    ("supply.over_s", NUMBER, "s", 0.1, 600, 10, "", 0),
-    ("supply.high_percent", NUMBER, "%", 105, "@over_most", 120, "", 0),
-    ("supply.high_s", NUMBER, "s", 0.02, 10, 0.16, "", 0),
-    ("supply.hz_percent", NUMBER, "%", 1, 8, 5, "", 0),
-    ("supply.hz_s", NUMBER, "s", 0.2, 600, 10, "", 0),
-    ("temperature.derate_c", INT, "C", 30, 110, 70, "", 0),
-    ("temperature.trip_c", INT, "C", 40, 120, 85, "", 0),
-    ("temperature.sensor", CHOICE, "", (0, "yes", "no"), None, 0, "", 0),
-    ("gfci.input", CHOICE, "", ("none", "high", "low"), None, "none", "", 0),
-    ("contactor.feedback", CHOICE, "", ("none", "high", "low"), None, "none", "", 0),
-    ("relay.zero_cross", BOOL, "", None, None, True, "", 0),
-    ("relay.break_mode", CHOICE, "", ("open", "wait"), None, "open", "", 0),
-    ("relay.wait_ms", INT, "ms", 1, 100, 20, "", 0),
-    ("relay.operations", INT, "", 1000, 10_000_000, 100_000, "", 0),
-    ("total.limit_w", INT, "W", 100, "@total_w", "@total_w", "", 0),
-    ("leg.limit_a", NUMBER, "A", 1, "@leg_a", "@leg_a", "", 0),
+    (
+        "mqtt.allow",
+        WORDS,
+        "",
+        ("read", "switch", "settings", "limits", "calibration", "system"),
+        None,
+        "read switch settings system",
+        "",
+        8,
+    ),
+    ("supply.nominal_v", NUMBER, "V", 100, 127, 120, "", 4),
+    ("supply.hz", CHOICE, "Hz", (0, 50, 60), None, 0, "", 4),
+    ("supply.loss_percent", NUMBER, "%", 20, 80, 50, "", 4),
+    ("supply.loss_s", NUMBER, "s", 0.1, 3, 0.5, "", 4),
+    ("supply.under_percent", NUMBER, "%", 50, 98, 88, "", 4),
+    ("supply.under_s", NUMBER, "s", 0.1, 600, 10, "", 4),
+    ("supply.over_percent", NUMBER, "%", 102, "@over_most", 110, "", 4),
+    ("supply.over_s", NUMBER, "s", 0.1, 600, 10, "", 4),
+    ("supply.high_percent", NUMBER, "%", 105, "@over_most", 120, "", 4),
+    ("supply.high_s", NUMBER, "s", 0.02, 10, 0.16, "", 4),
+    ("supply.hz_percent", NUMBER, "%", 1, 8, 5, "", 4),
+    ("supply.hz_s", NUMBER, "s", 0.2, 600, 10, "", 4),
+    ("temperature.derate_c", INT, "C", 30, 110, 70, "", 4),
+    ("temperature.trip_c", INT, "C", 40, 120, 85, "", 4),
+    ("temperature.sensor", CHOICE, "", (0, "yes", "no"), None, 0, "", 4),
+    ("gfci.input", CHOICE, "", ("none", "high", "low"), None, "none", "", 4),
+    ("contactor.feedback", CHOICE, "", ("none", "high", "low"), None, "none", "", 4),
+    ("relay.zero_cross", BOOL, "", None, None, True, "", 4),
+    ("relay.break_mode", CHOICE, "", ("open", "wait"), None, "open", "", 4),
+    ("relay.wait_ms", INT, "ms", 1, 100, 20, "", 4),
+    ("relay.operations", INT, "", 1000, 10_000_000, 100_000, "", 4),
+    ("total.limit_w", INT, "W", 100, "@total_w", "@total_w", "", 4),
+    ("leg.limit_a", NUMBER, "A", 1, "@leg_a", "@leg_a", "", 4),
     ("shed.restore_s", INT, "s", 10, 3600, 60, "", 0),
     ("shed.min_off_s", INT, "s", 0, 1800, 180, "", 0),
     ("shed.margin_w", INT, "W", 0, 2000, 200, "", 0),
     ("shed.restarts", INT, "", 0, 12, 6, "", 0),
     ("events.verbose", BOOL, "", None, None, True, "", 0),
     ("console.echo", CHOICE, "", ("auto", "on", "off"), None, "auto", "", 0),
+    ("console.uart", BOOL, "", None, None, False, "", 9),
+    ("console.baud", CHOICE, "", (9600, 19200, 38400, 57600, 115200, 230400), None, 115200, "", 9),
+    ("storage.fram_kb", CHOICE, "KB", ("none", 8, 16, 32, 64), None, "none", "", 1),
+    ("time.zone", ZONE, "", 4, 48, "UTC0", "", 0),
+    ("time.servers", HOSTS, "", 0, 96, "pool.ntp.org", "", 8),
 )
 
 OUTLET_SCHEMA: tuple = (  # on demand: schema
     ("name", TEXT, "", 0, 24, "", "", 0),
-    ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "", 0),
-    ("trip_class", CHOICE, "", ("fast", "standard", "slow", "motor"), None, "standard", "", 0),
-    ("peak", BOOL, "", None, None, True, "", 0),
-    ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "", 0),
-    ("short_time", BOOL, "", None, None, True, "", 0),
-    ("short_x", NUMBER, "", 2, "@peak_x", "@short_default", "", 0),
-    ("short_s", NUMBER, "s", 0.02, 3, 0.5, "", 0),
-    ("continuous", CHOICE, "", ("warn", "shed", "off"), None, "warn", "", 0),
-    ("continuous_x", NUMBER, "", 0.5, 1, 0.8, "", 0),
-    ("continuous_h", NUMBER, "h", 0.01, 24, 3, "", 0),
-    ("voltage", BOOL, "", None, None, True, "", 0),
-    ("frequency", BOOL, "", None, None, True, "", 0),
-    ("temperature", BOOL, "", None, None, True, "", 0),
-    ("gfci", BOOL, "", None, None, True, "", 0),
+    ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "", 4),
+    ("trip_class", CHOICE, "", ("fast", "standard", "slow", "motor"), None, "standard", "", 4),
+    ("peak", BOOL, "", None, None, True, "", 4),
+    ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "", 4),
+    ("short_time", BOOL, "", None, None, True, "", 4),
+    ("short_x", NUMBER, "", 2, "@peak_x", "@short_default", "", 4),
+    ("short_s", NUMBER, "s", 0.02, 3, 0.5, "", 4),
+    ("continuous", CHOICE, "", ("warn", "shed", "off"), None, "warn", "", 4),
+    ("continuous_x", NUMBER, "", 0.5, 1, 0.8, "", 4),
+    ("continuous_h", NUMBER, "h", 0.01, 24, 3, "", 4),
+    ("voltage", BOOL, "", None, None, True, "", 4),
+    ("frequency", BOOL, "", None, None, True, "", 4),
+    ("temperature", BOOL, "", None, None, True, "", 4),
+    ("gfci", BOOL, "", None, None, True, "", 4),
     ("switch_at", CHOICE, "", ("zero", "peak", "any"), None, "zero", "", 0),
-    ("breaking_a", NUMBER, "A", "@rating_a", "@break_most", "@break_a", "", 0),
+    ("breaking_a", NUMBER, "A", "@rating_a", "@break_most", "@break_a", "", 4),
     ("priority", INT, "", 1, 9, "@priority", "", 0),
     ("after_boot", CHOICE, "", ("off", "last", "on"), None, "off", "", 0),
 )
@@ -122,6 +149,31 @@ _RULED = ("supply", "temperature", "gfci", "contactor")
 
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
+
+
+_NO_FIGURE = const(7)
+_FIGURE_MAX = const(0x3FFF)
+
+
+def _hash(name):
+    """13 bits, different for all names of the schema (a test looks)."""
+    value = 0
+    for byte in name.encode():
+        value = value * 31 + byte & 0x1FFF
+    return value
+
+
+def words(row, value) -> str:  # on demand: schema
+    """A value for people: with its unit, secrets only as set or not. `row`: of the schema."""
+    if row[FLAGS] & SECRET:
+        return "(set)" if value else "(not set)"
+    if row[TYPE] == BOOL:
+        return "on" if value else "off"
+    if row[TYPE] == CHOICE and value == 0:
+        return "auto"
+    if row[UNIT]:
+        return "%s %s" % (value, row[UNIT])
+    return str(value)
 
 
 def _drop(name):
@@ -151,10 +203,18 @@ def _number(text, kind):
 
 # By bytes: MicroPython keeps every character for ever that an iteration over text has met.
 def _is_printable(data):
+    before = 0
     for byte in data:
-        if byte < 32 or byte == 127:
+        # the last: half a surrogate pair, which JSON can say and UTF-8 cannot
+        if byte < 32 or byte == 127 or (before == 0xED and byte > 0x9F):
             return False
+        before = byte
     return True
+
+
+def printable(text):
+    """A text that somebody sent, fit for any terminal: `?` for what is not plain ASCII."""
+    return bytes([byte if 31 < byte < 127 else 63 for byte in text.encode()]).decode()
 
 
 def _is_ident(data):
@@ -170,6 +230,12 @@ def allowed_text(entry):  # on demand
     kind = entry[TYPE]
     if kind == BOOL:
         return "on or off"
+    if kind == ZONE:
+        return "a rule like UTC0, EST5EDT,M3.2.0,M11.1.0 or CET-1CEST,M3.5.0,M10.5.0/3"
+    if kind == HOSTS:
+        return "up to 4 names or addresses, each with :port if it is another than usual"
+    if kind == WORDS:
+        return "some of %s; or all" % " ".join(entry[MIN])
     if kind == CHOICE:
         words = ["auto" if choice == 0 else str(choice) for choice in entry[MIN]]
         return ", ".join(words[:-1]) + " or " + words[-1]
@@ -181,7 +247,7 @@ def allowed_text(entry):  # on demand
     return "%s of %d to %d bytes" % (what, entry[MIN], entry[MAX])
 
 
-def check(entry, value):  # on demand
+def check(entry, value):  # on demand: change
     """The value that `entry` stores for a value or a text; SettingError when it does not fit."""
     kind = entry[TYPE]
     try:
@@ -202,6 +268,17 @@ def check(entry, value):  # on demand
                 if word == str(choice) or (choice == 0 and word == "auto"):
                     return choice
             raise ValueError
+        if kind == WORDS:
+            found = value.lower().replace(",", " ").split()
+            if found == ["outlets"]:  # what mqtt.allow called it in version 0.1
+                found = [entry[MIN][1]]
+            elif found == ["all"]:
+                found = list(entry[MIN])
+            for word in found or [""]:
+                if word not in entry[MIN]:
+                    raise ValueError
+            found.append(entry[MIN][0])
+            return " ".join([word for word in entry[MIN] if word in found])
         if kind == INT or kind == NUMBER:
             if isinstance(value, bool):
                 raise ValueError
@@ -221,14 +298,53 @@ def check(entry, value):  # on demand
             raise ValueError
         if kind == IDENT and not _is_ident(data):
             raise ValueError
+        if kind == ZONE:
+            from firmware import timezone
+
+            pieces.drop("firmware", "timezone")
+            timezone.Zone(value)
+        if kind == HOSTS:
+            from lib import datagram  # the task that asks these servers drops it again
+
+            if len(datagram.hosts(value)) > 4:
+                raise ValueError
         return value
-    except (ValueError, TypeError, OverflowError, UnicodeError):
-        shown = "that value" if entry[FLAGS] & SECRET else "'%s'" % (value,)
+    except (ValueError, TypeError, AttributeError, OverflowError, UnicodeError):
+        shown = "that value" if entry[FLAGS] & SECRET else "'%s'" % printable(str(value))
         if len(shown) > 40:
             shown = shown[:36] + "...'"
         raise SettingError(
             "%s: %s is not allowed (allowed: %s)" % (entry[NAME], shown, allowed_text(entry))
         )
+
+
+def _bound(board, bound, outlet):  # on demand: schema
+    """A bound or default, with "@x" replaced by the board's figure."""
+    if not isinstance(bound, str) or bound[:1] != "@":
+        return bound
+    if bound == "@total_w":
+        return board.total_w
+    if bound == "@leg_a":
+        return _plain(board.leg_limit_ma / 1000)
+    if bound == "@rating_a":
+        return _plain(outlet.rating_ma / 1000)
+    if bound == "@priority":
+        return outlet.priority
+    # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.
+    if bound == "@over_most":
+        reach = board.channels[0].full_scale / 1.41421 / _NOMINAL_MAX_MV * 98
+        return min(_OVER_MAX_PERCENT, int(reach))
+    full_scale = board.channels[outlet.channel].full_scale
+    if bound[:6] == "@break":
+        most = int(full_scale / 1414.21 * 0.89)  # as far as it is above any zero, A RMS
+        return most if bound == "@break_most" else min(most, outlet.breaking_ma // 1000)
+    reach_x10 = int(full_scale / outlet.rating_ma / 1.41421 * 9.8)
+    cap = _PEAK_MAX_X10
+    if bound == "@peak_default":
+        cap = _PEAK_DEFAULT_X10
+    elif bound == "@short_default":
+        cap = _SHORT_DEFAULT_X10
+    return _plain(min(cap, reach_x10) / 10)
 
 
 class Settings:
@@ -237,7 +353,7 @@ class Settings:
     schema = SCHEMA
     outlet_schema = OUTLET_SCHEMA
 
-    def __init__(self, board, folder: str = "data"):
+    def __init__(self, board, folder: str = "data"):  # on demand: boot
         self._board = board
         self._path = files.join(folder, FILE)
         self._folder = folder
@@ -247,7 +363,7 @@ class Settings:
         self._disabled: list | None = None  # what disabled() said last
         self._unknown = {}  # keys of a newer version: kept, and written back
         self._hooks = []
-        self._reboot = []
+        self._reboot = {}  # name -> value in force, where another one waits for the next start
         self._rewrite = False  # the file needs writing although no value changed
         self.load_report = ""
 
@@ -261,61 +377,96 @@ class Settings:
             for row in OUTLET_SCHEMA:
                 yield outlet.name + "." + row[NAME]
 
-    def index(self, name: str) -> int:  # on demand
-        """Position of a name (the value of a `setting` event), or -1."""
-        for i, known in enumerate(self.names()):
-            if known == name:
-                return i
-        return -1
+    def rows(self, values: dict, start: str = ""):  # on demand: schema
+        """Generator of (name, flags, default, value, value in words) for the names that begin
+        with `start`, in the schema's order; `values`: what snapshot() gave.
 
-    def name_at(self, index: int) -> str:  # on demand
-        """The name at a position, or "" when there is none."""
-        for i, known in enumerate(self.names()):
-            if i == index:
-                return known
-        return ""
+        It calls nothing that would be loaded a second time while somebody reads slowly."""
+        board = self._board
+        for outlet in (None,) + board.outlets:
+            prefix = outlet.name + "." if outlet else ""
+            for row in OUTLET_SCHEMA if outlet else SCHEMA:
+                name = prefix + row[NAME]
+                if name.startswith(start):
+                    default = _bound(board, row[DEFAULT], outlet)
+                    value = values.get(name, default)
+                    yield name, row[FLAGS], default, value, words(row, value)
+
+    def snapshot(self) -> dict:
+        """The values that differ from their defaults, as they are now. Secrets too."""
+        return dict(self._values)
+
+    # -- the journal ----------------------------------------------------------------------
+    # A change on record: the outlet, and a number of 30 bits: 13 of the name's hash (positions
+    # move when settings are added), 3 of an exponent of ten, 14 of a figure.
+
+    def number(self, name: str) -> tuple:  # on demand: note
+        """(outlet or -1, number) that stand for a setting and its value in the journal."""
+        entry = self.entry(name)
+        row, outlet = self._find(name)
+        value = self.get(name)
+        kind = row[TYPE]
+        exponent = _NO_FIGURE
+        figure = 0
+        if kind == BOOL:
+            exponent = 3
+            figure = int(value)
+        elif kind == CHOICE:
+            exponent = 3
+            figure = entry[MIN].index(value)
+        elif kind == INT or kind == NUMBER:
+            # floats have 24 bits here, and whole numbers may need more
+            figure = value * 1000 if isinstance(value, int) else int(value * 1000 + 0.5)
+            exponent = 0
+            while exponent < 6 and figure % 10 == 0:
+                figure //= 10
+                exponent += 1
+            if not 0 <= figure <= _FIGURE_MAX:
+                exponent = _NO_FIGURE
+                figure = 0
+        return outlet.index if outlet else -1, _hash(row[NAME]) << 17 | exponent << 14 | figure
+
+    def of_number(self, index: int, number: int) -> tuple:  # on demand: note
+        """(name, value, value in words) of what number() gave. No name: this version does not know
+        the setting; None, "": a value that does not fit into a record, such as a text."""
+        prefix = ""
+        table = SCHEMA
+        if index >= 0:
+            table = OUTLET_SCHEMA
+            prefix = self._board.outlets[index].name + "."
+        for row in table:
+            if number > 0 and _hash(row[NAME]) == number >> 17:
+                break
+        else:
+            return "#%d" % number, None, ""
+        exponent = number >> 14 & 7
+        figure = number & _FIGURE_MAX
+        value: object = None
+        if exponent != _NO_FIGURE:
+            kind = row[TYPE]
+            if kind == BOOL:
+                value = figure == 1
+            elif kind == CHOICE:
+                value = row[MIN][figure] if figure < len(row[MIN]) else None
+            elif kind == INT or kind == NUMBER:
+                value = figure * 10 ** (exponent - 3)
+                if exponent < 3:
+                    value = _plain(figure / 10 ** (3 - exponent))
+        return prefix + row[NAME], value, "" if value is None else words(row, value)
 
     def _find(self, name):  # on demand: schema
         """(row, outlet or None), or (None, None)."""
-        for row in SCHEMA:
-            if row[NAME] == name:
-                return row, None
+        found = pieces.row(SCHEMA, name)
+        if found:
+            return found, None
         dot = name.find(".")
         if dot > 0:
             index = self._board.outlet_index(name[:dot])
             if index >= 0:
-                for row in OUTLET_SCHEMA:
-                    if row[NAME] == name[dot + 1 :]:
-                        return row, self._board.outlets[index]
+                found = pieces.row(OUTLET_SCHEMA, name[dot + 1 :])
+                if found:
+                    return found, self._board.outlets[index]
         return None, None
-
-    def _bound(self, bound, outlet):  # on demand: schema
-        """A bound or default, with "@x" replaced by the board's figure."""
-        if not isinstance(bound, str) or bound[:1] != "@":
-            return bound
-        if bound == "@total_w":
-            return self._board.total_w
-        if bound == "@leg_a":
-            return _plain(self._board.leg_limit_ma / 1000)
-        if bound == "@rating_a":
-            return _plain(outlet.rating_ma / 1000)
-        if bound == "@priority":
-            return outlet.priority
-        # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.
-        if bound == "@over_most":
-            reach = self._board.channels[0].full_scale / 1.41421 / _NOMINAL_MAX_MV * 98
-            return min(_OVER_MAX_PERCENT, int(reach))
-        full_scale = self._board.channels[outlet.channel].full_scale
-        if bound[:6] == "@break":
-            most = int(full_scale / 1414.21 * 0.89)  # as far as it is above any zero, A RMS
-            return most if bound == "@break_most" else min(most, outlet.breaking_ma // 1000)
-        reach_x10 = int(full_scale / outlet.rating_ma / 1.41421 * 9.8)
-        cap = _PEAK_MAX_X10
-        if bound == "@peak_default":
-            cap = _PEAK_DEFAULT_X10
-        elif bound == "@short_default":
-            cap = _SHORT_DEFAULT_X10
-        return _plain(min(cap, reach_x10) / 10)
 
     def entry(self, name: str) -> tuple:  # on demand: schema
         """(name, type, unit, min, max, default, help, flags) with the board's figures.
@@ -328,9 +479,9 @@ class Settings:
             name,
             row[TYPE],
             row[UNIT],
-            self._bound(row[MIN], outlet),
-            self._bound(row[MAX], outlet),
-            self._bound(row[DEFAULT], outlet),
+            _bound(self._board, row[MIN], outlet),
+            _bound(self._board, row[MAX], outlet),
+            _bound(self._board, row[DEFAULT], outlet),
             row[HELP],
             row[FLAGS],
         )
@@ -352,9 +503,12 @@ class Settings:
 
     def disabled(self) -> list:
         """Protection stages that their owner has switched off, by the settings' names."""
-        if self._disabled is not None:  # asked for with each state message
-            return self._disabled
-        self._disabled = found = []
+        if self._disabled is None:  # asked for with each state message
+            self._disabled = self._switched_off()
+        return self._disabled
+
+    def _switched_off(self) -> list:  # on demand: schema
+        found = []
         for name in sorted(self._values):
             row, outlet = self._find(name)
             if row is not None and self._values[name] in (False, "off") and outlet is not None:
@@ -375,7 +529,7 @@ class Settings:
                 start = known[: known.find(".") + 1] + "*"
                 if start not in found:
                     found.append(start)
-        shown = name if len(name) <= 32 else name[:32] + "..."
+        shown = printable(name if len(name) <= 32 else name[:32] + "...")
         return "there is no setting '%s' (there are: %s)" % (shown, " ".join(found))
 
     # -- values -------------------------------------------------------------------------
@@ -389,7 +543,7 @@ class Settings:
         row, outlet = self._find(name)
         if row is None:
             raise SettingError(self._no_such(name))
-        value = self._bound(row[DEFAULT], outlet)
+        value = _bound(self._board, row[DEFAULT], outlet)
         if outlet is None:  # asked for each second, perhaps; the outlets' only at a change
             self._defaults[name] = value
         return value
@@ -398,19 +552,9 @@ class Settings:
         """The value of `<outlet>.<key>` for the outlet at `index`."""
         return self.get(self._board.outlets[index].name + "." + key)
 
-    def text(self, name: str) -> str:  # on demand
+    def text(self, name: str) -> str:  # on demand: schema
         """The value for people: with its unit, secrets only as set or not."""
-        entry = self.entry(name)
-        value = self.get(name)
-        if entry[FLAGS] & SECRET:
-            return "(set)" if value else "(not set)"
-        if entry[TYPE] == BOOL:
-            return "on" if value else "off"
-        if entry[TYPE] == CHOICE and value == 0:
-            return "auto"
-        if entry[UNIT]:
-            return "%s %s" % (value, entry[UNIT])
-        return str(value)
+        return words(self.entry(name), self.get(name))
 
     def set(self, name: str, value):  # on demand: change
         """Check a value (or its text) and put it in force; returns what is now stored.
@@ -436,15 +580,17 @@ class Settings:
 
     def _put(self, entry, value):  # on demand: change
         name = entry[NAME]
-        if value == self.get(name):
+        before = self.get(name)
+        if value == before:
             return
         self._disabled = None
         if value == entry[DEFAULT]:
             self._values.pop(name)
         else:
             self._values[name] = value
-        if entry[FLAGS] & REBOOT and name not in self._reboot:
-            self._reboot.append(name)
+        if entry[FLAGS] & REBOOT:
+            if self._reboot.setdefault(name, before) == value:
+                self._reboot.pop(name)  # it is as it was at the start
         for hook in self._hooks:
             hook(name)
 
@@ -452,51 +598,56 @@ class Settings:
         """Have `callback(name)` called after a value changed (set, import_, defaults)."""
         self._hooks.append(callback)
 
-    def changed(self) -> list:  # on demand: change
+    def changed(self) -> list:  # on demand: schema
         """Names whose value is not saved yet."""
         names = [n for n in self._values if self._values[n] != self._saved.get(n)]
         names.extend(n for n in self._saved if n not in self._values)
         return sorted(names)
 
+    def attention(self) -> dict:
+        """What their owner should know, if there is anything: `damaged` (what was wrong with the
+        stored file), `unsaved`, `needs_reboot` (names)."""
+        found: dict = {}
+        if self.load_report:
+            found["damaged"] = self.load_report
+        if self._values != self._saved:
+            found["unsaved"] = True
+        if self._reboot:
+            found["needs_reboot"] = self.needs_reboot()
+        return found
+
     def needs_reboot(self) -> list:
-        """Names that changed since the start and take effect at the next one."""
-        return list(self._reboot)
+        """Names whose value takes effect at the next start."""
+        return sorted(self._reboot)
 
-    def defaults(self):  # on demand: change
-        """Every value back to its default (in memory; `save` makes it last)."""
-        for name in list(self._values):
-            entry = self.entry(name)
+    def defaults(self) -> int:  # on demand: change
+        """Every value back to its default (in memory; `save` makes it last); how many that were.
+        What a newer version has stored beside them stays."""
+        names = list(self._values)
+        for entry in [self.entry(name) for name in names]:
             self._put(entry, entry[DEFAULT])
-
-    def export(self) -> dict:  # on demand
-        """All values by name, without the secrets."""
-        result = {}
-        for name in self.names():
-            row, _ = self._find(name)
-            if not row[FLAGS] & SECRET:
-                result[name] = self.get(name)
-        return result
+        return len(names)
 
     def import_(self, values: dict) -> list:  # on demand: change
-        """Put many values in force, all or none; names of a newer version are kept aside.
+        """Put many values in force by name (as JSON has them: texts), all or none; returns the
+        names whose value changed.
 
-        Returns the names kept aside; SettingError for the first value that does not fit."""
-        checked = []
-        unknown = {}
-        for name in values:
-            row = self._find(name)[0] if isinstance(name, str) else None
-            if row is None:
-                unknown[name] = values[name]
-            else:
-                entry = self.entry(name)
-                checked.append((entry, check(entry, values[name])))
-        self._fit({entry[NAME]: value for entry, value in checked})
-        for entry, value in checked:
-            self._put(entry, value)
-        if unknown:
-            self._unknown.update(unknown)
-            self._rewrite = True
-        return sorted(unknown)
+        SettingError for the first one that there is not, or that does not fit."""
+        entries = [self.entry(name) for name in values]
+        new = {}
+        for entry in entries:
+            name = entry[NAME]
+            if entry[FLAGS] & SECRET and values[name] in ("(set)", "(not set)"):
+                raise SettingError("%s: secrets are never shown: leave it out" % name)
+            new[name] = check(entry, values[name])
+        self._fit(new)
+        changed = []
+        for entry in entries:
+            name = entry[NAME]
+            if new[name] != self.get(name):
+                changed.append(name)
+                self._put(entry, new[name])
+        return changed
 
     # -- flash --------------------------------------------------------------------------
 
@@ -511,6 +662,7 @@ class Settings:
         files.write(self._path, json.dumps(stored))
         self._saved = dict(self._values)
         self._rewrite = False
+        self.load_report = ""  # what was wrong is gone, and its owner has decided what holds
         return names
 
     def load(self):  # on demand: boot
@@ -532,11 +684,14 @@ class Settings:
         elif note:
             note += "; the defaults are used"
         refused = []
+        entries = []  # first all of these, then the checks: each is a piece to load
         for name in stored:
             if self._find(name)[0] is None:
                 self._unknown[name] = stored[name]
-                continue
-            entry = self.entry(name)
+            else:
+                entries.append(self.entry(name))
+        for entry in entries:
+            name = entry[NAME]
             try:
                 value = check(entry, stored[name])
                 if value != entry[DEFAULT]:
@@ -553,7 +708,7 @@ class Settings:
         if refused:
             note = "; ".join(([note] if note else []) + refused)
         self._saved = dict(self._values)
-        self._reboot = []
+        self._reboot = {}
         self._rewrite = bool(note)
         self.load_report = note
 

@@ -7,6 +7,11 @@ device.id: name on MQTT; empty: from the chip's serial number
 device.name: name for people
 wifi.ssid: network to join; empty: no Wi-Fi
 wifi.password: password of that network
+wifi.ssid2: another one; the strongest is tried first
+wifi.password2: password of wifi.ssid2
+wifi.ssid3: a third one
+wifi.password3: password of wifi.ssid3
+wifi.hostname: name in the network; empty: device.id
 wifi.country: two letters, sets the radio's channels
 mqtt.host: broker's name or address; empty: no MQTT
 mqtt.port: broker's port (8883 with TLS)
@@ -14,9 +19,11 @@ mqtt.user: user name at the broker
 mqtt.password: password at the broker
 mqtt.tls: encrypt the connection to the broker
 mqtt.ca_file: file with the certificate (DER) to trust
+mqtt.cert_file: file with the board's own certificate (DER), if the broker asks for one
+mqtt.key_file: file with the key of mqtt.cert_file (DER)
 mqtt.discovery: announce to Home Assistant
 mqtt.interval_s: time between two state messages
-mqtt.allow: what MQTT may do: look, switch outlets, or change settings too
+mqtt.allow: what may come from the network; limits: protection, too
 supply.nominal_v: nominal voltage of a leg to neutral
 supply.hz: mains frequency; auto: measured
 supply.loss_percent: below this part of nominal the supply counts as lost
@@ -46,6 +53,11 @@ shed.margin_w: headroom wanted beyond the last demand
 shed.restarts: how often an outlet may come back within an hour; 0: never by itself
 events.verbose: show links, settings and stalls too
 console.echo: echo typed keys; auto: only when keys come singly
+console.uart: a second console on the board's serial pins
+console.baud: bits a second on these pins
+storage.fram_kb: size of the FRAM on the I2C bus; none: flash does it all
+time.zone: POSIX rule, for days and local times: EST5EDT,M3.2.0,M11.1.0 is New York
+time.servers: where the time comes from when linked; empty: from nowhere
 *.name: name for people; empty: the outlet's own
 *.limit_a: continuous current limit
 *.trip_class: how long an overload may last

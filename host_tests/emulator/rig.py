@@ -98,7 +98,9 @@ def energy_mwh(pico: EmulatedPico) -> dict[str, int]:
 
 
 def latched(pico: EmulatedPico) -> dict[str, list[int]]:
-    """What flash says has tripped."""
-    data = pico.files()["data/latch.json"]
+    """What the file says has tripped; what is newer may lie in the strip."""
+    data = pico.files().get("data/latch.json")
+    if data is None:
+        return {}
     table: dict[str, list[int]] = json.loads(data.split(b"\n", 1)[1])["latched"]
     return table

@@ -5,19 +5,11 @@
 import time
 
 from firmware import board, events
+from firmware.clock import Clock
 from firmware.interfaces.commands import Commands
+from firmware.storage.energy import Energy
 from firmware.storage.journal import Journal
 from firmware.storage.settings import Settings
-
-
-class FakeClock:
-    """`wall_s` is what wall() answers: 0 while nobody has set the clock."""
-
-    def __init__(self):
-        self.wall_s = 0
-
-    def wall(self):
-        return self.wall_s
 
 
 class FakeController:
@@ -49,6 +41,12 @@ class FakeController:
         return ""
 
 
+class FakeKeeper:
+    """`published`: number of the last event that the broker has, as flash knows it, or -1."""
+
+    published = -1
+
+
 class FakeApp:
     """What interfaces see of the app, report included."""
 
@@ -64,19 +62,26 @@ class FakeApp:
             self.settings.set(name.replace("__", "."), settings[name])
         self.device_id = self.settings.get("device.id") or "tailgate-0a0b0c"
         self.journal = Journal(256)
-        self.clock = FakeClock()
+        self.keeper = FakeKeeper()
+        self.clock = Clock()  # stands still; `offset_s` is the time of day
         self.states = ["off"] * len(self.board.outlets)
         self.reasons = [""] * len(self.board.outlets)
         self.energy_kwh = [0.0] * len(self.board.outlets)
         self.controller = FakeController(self)
         self.commands = Commands(self, self)
         self.stopped = ""
+        self.energy = Energy("", len(self.board.outlets))
 
-    def stop(self, why):
+    def totals_mwh(self):
+        kwh = [self.outlet(self, i)["energy_kwh"] for i in range(len(self.board.outlets))]
+        return [int(x * 1000000) for x in kwh]
+
+    def stop(self, why, by):
         self.stopped = why
+        self.stopped_by = by
 
     def selftest(self):
-        return [("relays", True, "all follow")]
+        return [("relays", True, "all follow", 1)]
 
     def trip(self, index):
         """An outlet trips, as the control lane would record it."""

@@ -5,7 +5,9 @@
 import asyncio
 
 from firmware import board, events
+from firmware.clock import Clock
 from firmware.interfaces.commands import Commands
+from firmware.storage.energy import Energy
 from firmware.storage.journal import Journal
 from firmware.storage.settings import Settings
 
@@ -59,10 +61,20 @@ class FakeApp:
         self.controller = FakeController(self)
         self.commands = Commands(self, self)
         self.stopped = ""
-        self.tests = [("relays", True, "all follow"), ("settings", True, "checksum is right")]
+        self.clock = Clock()
+        self.energy = Energy("", len(self.board.outlets))
+        self.tests = [
+            ("relays", True, "all follow", 1),
+            ("settings", True, "checksum is right", None),
+        ]
 
-    def stop(self, why):
+    def totals_mwh(self):
+        kwh = [self.outlet(self, i)["energy_kwh"] for i in range(len(self.board.outlets))]
+        return [int(x * 1000000) for x in kwh]
+
+    def stop(self, why, by):
         self.stopped = why
+        self.stopped_by = by
 
     def selftest(self):
         return self.tests

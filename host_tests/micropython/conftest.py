@@ -97,7 +97,10 @@ class Device:
         return stats
 
     def wait_for(
-        self, good: Callable[[dict[str, Any]], bool], timeout_s: float = 10.0
+        self,
+        good: Callable[[dict[str, Any]], bool],
+        timeout_s: float = 10.0,
+        pause_s: float = 0.1,
     ) -> dict[str, Any]:
         """Ask for `stats` until `good` is content with them."""
         deadline = time.monotonic() + timeout_s
@@ -107,7 +110,7 @@ class Device:
                 return stats
             if time.monotonic() > deadline:
                 pytest.fail(f"not reached within {timeout_s} s: {stats}")
-            time.sleep(0.1)
+            time.sleep(pause_s)
 
     def end(self, timeout_s: float = 5.0) -> int:
         """Close its input and wait for its end; the exit code."""

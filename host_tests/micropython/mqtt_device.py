@@ -34,6 +34,16 @@ class Device:
                 else:
                     blobs.append(None)
             options["tls"] = mqtt.tls_context(*blobs, verify=tls.get("verify", True))
+        dns_port = options.pop("dns_port", 0)
+        if dns_port:
+            self.dns_port = dns_port
+            options["resolve"] = self.resolve
+        leave = options.pop("leave", 0)
+        if leave:  # bytes of the heap, somebody else has the rest
+            self.ballast = []
+            gc.collect()
+            while gc.mem_free() > leave + 1024:
+                self.ballast.append(bytearray(1000))
         self.fail_callback = options.pop("fail_callback", False)
         self.quiet = options.pop("quiet", False)
         options.setdefault("host", "127.0.0.1")
@@ -47,6 +57,11 @@ class Device:
         self.enough = False
         self.worst_ms = 0
         self.stopping = False
+
+    async def resolve(self, host):
+        from lib import datagram
+
+        return await datagram.lookup(host, "127.0.0.1", self.dns_port)
 
     def message(self, topic, payload, retained, dup, qos):
         if self.fail_callback:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ class Peer:
         self.client = paho.Client(
             paho.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean
         )
-        self.client.reconnect_delay_set(1, 1)
+        self.client.reconnect_delay_set(0.1, 0.5)
         self.client.on_connect = self._connected
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self.client.on_message = self._message
@@ -97,8 +98,10 @@ class _Listener(abc.ABC):
             threading.Thread(target=self._guard, args=(sock, number), daemon=True).start()
 
     def _guard(self, sock: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError):
+        try:
             self.handle(sock, number)
+        except OSError:
+            sock.close()
 
     @abc.abstractmethod
     def handle(self, sock: socket.socket, number: int) -> None:
@@ -118,7 +121,8 @@ class _Listener(abc.ABC):
 
 class Proxy(_Listener):
     """A line to a broker. `freeze()`: nothing passes any more, in either direction, and nothing is
-    closed, as when a router is switched off; connections made later pass."""
+    closed, as when a router is switched off; connections made later pass. `cut()`: all connections
+    are reset, wherever they are just then."""
 
     def __init__(self, port: int, slow_bytes: int = 0) -> None:
         """`slow_bytes`: pass as many bytes at a time, each after a pause of 1 ms; 0: no limit."""
@@ -129,6 +133,16 @@ class Proxy(_Listener):
 
     def freeze(self) -> None:
         self._frozen_below = self.connections
+
+    def cut(self) -> None:
+        found, self._open = self._open, []
+        for sock in found:
+            with contextlib.suppress(OSError):
+                # an end without a goodbye: what is on its way is lost
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                sock.close()
 
     def handle(self, sock: socket.socket, number: int) -> None:
         far = socket.create_connection((LOOPBACK, self._broker))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import re
 import socket
@@ -99,6 +100,31 @@ def test_a_session(port: SimulatedPort, board: client.Board) -> None:
     assert set(energy.outlets) == set(OUTLETS)
     assert board.off() == OUTLETS
     assert not bed1.energised
+
+
+def test_the_clock_and_the_energy_by_period(port: SimulatedPort, board: client.Board) -> None:
+    first = board.clock()
+    assert first.source == "boot" and first.utc is not None and first.zone == "UTC0"
+    when = datetime.datetime(2027, 3, 4, 5, 6, 7, tzinfo=datetime.UTC)
+    told = board.set_time(when)
+    assert told.source == "console" and told.utc is not None
+    assert abs(told.utc - when) <= datetime.timedelta(seconds=1)
+    event = board.recent_events(1, kind="clock")[0]
+    assert event.reason == "set" and event.quantity == "step_s" and event.time is not None
+    assert abs(event.time - when) <= datetime.timedelta(seconds=1)
+    now = datetime.datetime.now(datetime.UTC)
+    found = board.set_time().utc
+    assert found is not None and abs(found - now) < datetime.timedelta(seconds=5)
+    port.sim("plug bed1 resistive amps=15")
+    board.outlets["bed1"].on()
+    wait(lambda: board.energy().outlets["bed1"] > 0.001)
+    energy = board.energy()
+    assert energy.today_kwh == energy.total_kwh and energy.yesterday_kwh is None
+    hours = board.energy_by("hours", 2)
+    assert hours[-1].outlets["bed1"] > 0 and hours[-1].start.endswith(":00:00Z")
+    assert board.energy_by("days")[-1].start == now.date().isoformat()
+    with pytest.raises(client.CommandRefused, match="the count is 1 to 120, not '121'"):
+        board.energy_by("months", 121)
 
 
 def test_the_example_of_the_documents(
@@ -372,6 +398,10 @@ def test_the_same_over_mqtt(broker: Mosquitto, start: Callable[..., SimulatedPor
         board.settings["device.name"] = "My truck"
         assert board.settings["device.name"] == "My truck"
         assert board.energy().total_kwh >= 0
+        days = board.energy_by("days")  # an answer in pieces
+        assert days[-1].total_kwh >= 0 and set(days[-1].outlets) == set(OUTLETS)
+        assert board.set_time().source == "mqtt"
+        assert next(event for event in events if event.kind == "clock").source == "mqtt"
         with pytest.raises(client.CommandRefused, match="exit is possible on the console only"):
             board.command("exit", "yes")
         for _ in range(25):  # more than the board takes at once: it is asked again

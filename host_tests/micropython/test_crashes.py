@@ -33,12 +33,12 @@ controller.Controller.step = _crashing
 """
 
 _TASK_CRASH = """
-from firmware import app
+from firmware.storage import keeper
 
-def _save(self, counters):
+def turn(self, tidy, bits=-1):
     raise ValueError("planted in the storage task")
 
-app.App._save = _save
+keeper.Keeper.turn = turn
 """
 
 

@@ -95,6 +95,13 @@ def ntp(question: bytes, seconds: int = NOW, stratum: int = 2, leap: int = 0) ->
     return bytes(packet)
 
 
+def kiss(question: bytes, code: bytes) -> bytes:
+    """A server's way of saying: do not ask me."""
+    packet = bytearray(ntp(question, 0, stratum=0))
+    packet[12:16] = code
+    return bytes(packet)
+
+
 def test_a_name_is_looked_up_behind_an_alias(ask: Ask) -> None:
     asked = []
 
@@ -106,6 +113,19 @@ def test_a_name_is_looked_up_behind_an_alias(ask: Ask) -> None:
         lines = ask("dns", str(port), "broker.example.org")
     assert lines[0] == "answer 10.1.2.3"
     assert asked == ["broker.example.org"]
+
+
+def test_a_local_name_is_asked_of_everybody(ask: Ask) -> None:
+    asked = []
+
+    def answer(question: bytes) -> list[bytes]:
+        asked.append(name_of(question))
+        return [dns(question, (1, bytes([10, 4, 5, 6])))]
+
+    with serving(answer) as port:
+        lines = ask("mdns", str(port), "homeassistant.local")
+    assert lines[0] == "answer 10.4.5.6"
+    assert asked == ["homeassistant.local"]
 
 
 def test_an_address_is_not_asked_for(ask: Ask) -> None:
@@ -175,12 +195,49 @@ def test_a_server_that_is_not_set_or_not_asked_is_not_believed(ask: Ask) -> None
         stranger = ntp(bytes(48), NOW - 5)
         return [
             ntp(question, NOW - 1, leap=3),
-            ntp(question, NOW - 2, stratum=0),
+            ntp(question, NOW - 2, stratum=16),
+            kiss(bytes(48), b"DENY"),
             ntp(question, NOW - 3)[:40],
             stranger,
             ntp(question),
         ]
 
     with serving(answer) as port:
+        lines = ask("ntp", str(port))
+    assert lines[0] == f"answer {NOW}"
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [(b"RATE", "RATE"), (b"DENY", "DENY"), (b"\xff\0\n1", "no reason given")],
+)
+def test_a_kiss_of_death_ends_the_questions(ask: Ask, code: bytes, shown: str) -> None:
+    seen = []
+
+    def answer(question: bytes) -> list[bytes]:
+        seen.append(question)
+        return [kiss(question, code), ntp(question)]
+
+    with serving(answer) as port:
+        lines = ask("ntp", str(port))
+    assert lines[0] == f"refused refused ({shown})"
+    assert len(seen) == 1, "it was not asked again"
+
+
+def test_a_flood_of_junk_holds_nobody_up(ask: Ask) -> None:
+    rng = random.Random(5)
+
+    def answer(question: bytes) -> list[bytes]:
+        junk = [rng.randbytes(rng.choice([1, 40, 47, 48, 90, 500])) for _ in range(300)]
+        return [*junk[:20], ntp(question), *junk]
+
+    with serving(answer) as port:
+        lines = ask("ntp", str(port))
+    assert lines[0] == f"answer {NOW}"
+    assert int(lines[1].split()[1]) > 20
+
+
+def test_a_server_that_says_nothing_is_not_understood_as_1900_or_2036(ask: Ask) -> None:
+    with serving(lambda question: [ntp(question, -NTP_EPOCH), ntp(question)]) as port:
         lines = ask("ntp", str(port))
     assert lines[0] == f"answer {NOW}"

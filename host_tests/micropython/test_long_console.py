@@ -6,8 +6,6 @@ import json
 import random
 from collections.abc import Iterator
 
-import pytest
-
 from tools.simulator.device import SimulatedDevice
 
 _COMMANDS = 8640  # one each ten seconds of a day
@@ -156,4 +154,3 @@ def test_a_power_cut_costs_a_minute_of_energy_at_most() -> None:
         answer = json.loads(device.expect(r"^{.*}$").group(0))
         counted = answer["energy_kwh"]["bed1"] * 1000
         assert a_minute_before * 0.99 <= counted <= at_the_cut * 1.01
-        assert counted == pytest.approx(18 * 120 * 60 / 3600, rel=0.05), "saved after a minute"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import fcntl
 import itertools
 import json
@@ -96,6 +97,16 @@ def pipe() -> Iterator[Callable[..., Pipe]]:
         if found.process.poll() is None:
             found.process.kill()
         found.process.communicate()
+
+
+def test_the_clock_is_set_when_asked(port: SimulatedPort) -> None:
+    done = run(port.path, "--once", "--set-time", "--json")
+    assert done.returncode == 0, done.stderr
+    with client.connect(port.path) as board:
+        clock = board.clock()
+        assert clock.source == "console" and clock.utc is not None
+        behind = datetime.datetime.now(datetime.UTC) - clock.utc
+        assert abs(behind) < datetime.timedelta(seconds=20)
 
 
 def test_once(port: SimulatedPort) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from host_tests.micropython.conftest import Device
+from host_tests.micropython.conftest import ROOT, Device
 from host_tests.micropython.mqtt_peers import CONNACK, Peer, Scripted, publish
 from tools.runtime.broker import Mosquitto
 
@@ -205,6 +208,54 @@ def test_commands(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
     assert "hush" not in json.dumps(peer.texts(BASE + "response"))
 
 
+def test_long_answers(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
+    """Longer than the client's rings and than one text may be: each is one message all the same,
+    made and sent piece by piece."""
+    device = start(mosquitto.port)
+    online(device, peer)
+    device.tell(do="trips", count=120, pause_ms=0)
+    device.expect("trips_done")
+    answer = ask(peer, id="long", cmd="events", args=[64])
+    assert len(answer["result"]["events"]) == 64
+    assert len(json.dumps(answer)) > 6000
+    settings = ask(peer, id="set", cmd="get")["result"]["settings"]
+    assert settings["bed240.priority"] == 3 and len(settings) > 100
+    assert ask(peer, id=7, cmd="status")["result"]["outlets"].keys() == set(OUTLETS)
+    before = len(peer.texts(BASE + "response"))
+    for number in range(8):  # more than can wait: those are told so
+        peer.client.publish(BASE + "command", '{"id": %d, "cmd": "get"}' % (100 + number), 1)
+    peer.wait(lambda: len(peer.texts(BASE + "response")) == before + 8)
+    answers = [json.loads(text) for text in peer.texts(BASE + "response")[before:]]
+    assert {answer["id"] for answer in answers} == set(range(100, 108))
+    good = [answer for answer in answers if answer["ok"]]
+    assert good and all(answer["result"]["settings"] == settings for answer in good)
+    for answer in answers:
+        assert answer["ok"] or "two long answers are under way" in answer["error"]
+    stats = device.stats()
+    assert stats["errors"] == stats["callback_errors"] == stats["unanswered"] == 0
+
+
+@pytest.mark.parametrize("allow", ["read switch settings system", "all"])
+def test_payload_fuzz(micropython: str, allow: str) -> None:
+    """50 000 payloads on all kinds of topics: each one is obeyed, or refused with a reason, or not
+    ours; never an internal error, a secret, a limit above the rating, or memory that stays."""
+    script = Path(__file__).with_name("device") / "fuzz_commands.py"
+    done = subprocess.run(
+        [micropython, "-X", "heapsize=1m", str(script), str(len(allow)), "50000", allow],
+        cwd=ROOT,
+        env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["wrong"] == []
+    assert said["obeyed"] > 1000 and said["refused"] > 20_000 and said["foreign"] > 1000
+    assert said["grown"] < 8000
+
+
 _MALFORMED = {
     "": "not a JSON object",
     "nonsense": "not a JSON object",
@@ -267,6 +318,14 @@ def test_command_rate(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
     stats = device.stats()
     assert 10 <= stats["commands"] <= 13
     assert "too many commands" in refusals(peer)[-1]
+    said = len(refusals(peer))
+    for _ in range(30):  # opening an outlet never waits
+        peer.client.publish(f"{BASE}outlet/bed1/set", "ON", 1)
+        peer.client.publish(f"{BASE}outlet/bed1/set", "OFF", 1)
+    peer.wait(lambda: json.loads(peer.texts(f"{BASE}outlet/bed1/state")[-1])["state"] == "off")
+    device.wait_for(lambda s: s["commands"] + s["refused"] == 120)
+    assert device.stats()["commands"] >= stats["commands"] + 30
+    assert not [reason for reason in refusals(peer)[said:] if "too many" not in reason]
     time.sleep(1.1)
     assert ask(peer, id=1, cmd="version")["ok"]
 
@@ -324,14 +383,35 @@ def test_home_assistant_restart_and_renaming_and_forgetting(
     peer.publish("homeassistant/status", "online")
     time.sleep(2.5)
     assert peer.texts(DISCOVERY)[-1] == "", "forgotten until the next start"
+    assert peer.texts(DISCOVERY).count("") == 2, "forgotten, and again when it was asked for"
 
 
 def test_no_discovery_when_it_is_off(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
+    peer.publish(DISCOVERY, '{"cmps":{}}', retain=True)
+    peer.wait(lambda: peer.texts(DISCOVERY))
+    peer.messages.clear()
     device = start(mosquitto.port, mqtt__discovery=False)
     device.wait_for(lambda s: s.get("subscribed"))
     peer.wait(lambda: peer.texts(BASE + "state"))
-    time.sleep(0.3)
-    assert not peer.texts(DISCOVERY)
+    peer.wait(lambda: peer.texts(DISCOVERY) == [""])
+    with Peer(mosquitto.port, "homeassistant/#") as late:
+        time.sleep(0.3)
+        assert not late.messages, "what an earlier start left there is gone"
+
+
+def test_discovery_follows_what_is_allowed(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
+    device = start(mosquitto.port)
+    online(device, peer)
+    device.tell(do="set", name="mqtt.allow", value="read")
+    peer.wait(lambda: len(peer.texts(DISCOVERY)) == 2)
+    before, after = (json.loads(text)["cmps"] for text in peer.texts(DISCOVERY))
+    assert before.keys() == after.keys()
+    gone = {entity["p"] for key, entity in before.items() if after[key] != entity}
+    assert gone == {"switch", "button", "number", "select"}
+    assert not [key for key in after if "cmd_t" in after[key]]
+    peer.publish(f"{BASE}outlet/bed1/set", "ON")
+    peer.wait(lambda: refusals(peer))
+    assert refusals(peer) == ["on is not allowed from mqtt (mqtt.allow has no switch)"]
 
 
 def test_without_a_broker_or_with_a_missing_certificate(start: Start) -> None:
@@ -339,7 +419,7 @@ def test_without_a_broker_or_with_a_missing_certificate(start: Start) -> None:
     assert device.stats()["state"] == "off"
     device.tell(do="set", name="mqtt.host", value="127.0.0.1")
     stats = device.wait_for(lambda s: s.get("error"))
-    assert stats["state"] == "waiting"
+    assert stats["state"] == "down"
     device = start(1, mqtt__tls=True)
     stats = device.wait_for(lambda s: s.get("error"))
     assert "CA certificate" in stats["error"]

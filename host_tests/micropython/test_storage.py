@@ -55,6 +55,29 @@ def test_wear(micropython: str) -> None:
     assert erases["worst block"] <= 130
 
 
+def test_wear_of_the_storage_task(micropython: str) -> None:
+    """The worst that its rules allow, for ten years; and how long the strip lasts without an
+    erase."""
+    figures = run(micropython, "storage_keeper_wear.py", "36", heap="6m")
+    assert figures["blocks"] == 30
+    strip = figures["strip_erases_per_block_hour"] * MINUTES / 60
+    assert 5000 < strip < ERASES_MAX, "of each of its blocks"
+    others = FREE_BLOCKS - figures["blocks"]
+    assert figures["file_erases_per_hour"] * MINUTES / 60 / others < ERASES_MAX
+    assert figures["file_worst"] <= 130
+    assert figures["steady_hours"] > 48
+    assert figures["steady_erases"] == 0
+    assert "no erased flash is left" in figures["steady_error"]
+    assert not figures["error_after"] and figures["blank_after"] == 29
+
+
+def test_the_strip_on_littlefs(micropython: str) -> None:
+    """Whatever somebody did to its files, raw calls reach nothing but them."""
+    result = run(micropython, "storage_strip.py", heap="4m")
+    assert result["records"] == 7000
+    assert 0 < result["made"] < 9
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_power_cuts(micropython: str, seed: int) -> None:
     """Each restart finds valid settings, a journal without gaps, trips and energy as confirmed."""

@@ -48,14 +48,14 @@ def test_three_days_of_outage_and_the_number_it_says() -> None:
 
 def test_a_reserve_is_warned_of_shed_for_and_kept() -> None:
     battery = full(300, reserve=200)
-    seen = []
+    seen: list[tuple[int, int]] = []
     while battery.permille > 190:
         battery.second(20_000)
         if battery.level != (seen[-1][0] if seen else bat.FULL):
             seen.append((battery.level, battery.permille))
     assert seen == [(bat.LOW, 249), (bat.SHED, 220), (bat.EMPTY, 200)]
     assert battery.left_s() == 0
-    back = []
+    back: list[tuple[int, int]] = []
     while battery.level != bat.FULL:
         battery.second(-30_000)
         if not back or back[-1][0] != battery.level:

@@ -218,7 +218,7 @@ def test_faults_that_a_waveform_does_not_explain_are_not_recorded(what: str) -> 
 
 
 def release(bench: Bench) -> None:
-    """What app._store() does twice a second."""
+    """What Keeper.run() does twice a second."""
     if 0 < bench.rig.lane.wave_release_s <= bench.rig.clock.now_s:
         bench.rig.lane.run_wave()
 

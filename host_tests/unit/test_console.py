@@ -3,16 +3,20 @@
 import asyncio
 import json
 import re
+from typing import Any
 
+import pyte
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware import events
-from firmware.interfaces import console, editor, screens
+from firmware import board, events
+from firmware.board import pico_w
+from firmware.interfaces import commands, console, editor, helptexts, screens
 from firmware.interfaces.commands import CommandError
 from firmware.interfaces.console import Console
 from firmware.interfaces.editor import Editor
+from host_tests.fakes import fake_console_app
 from host_tests.fakes.fake_console_app import FakeApp, FakePort
 
 
@@ -116,7 +120,32 @@ def test_every_line_of_an_answer_is_the_first_or_indented(bench):
             assert lines[0].startswith("ok") or lines[0].startswith("error: "), text
             for line in lines[1:]:
                 assert line == "" or line.startswith(("  ", "event: ")), text
-                assert len(line) <= 100
+                assert len(line) <= (79 if name == "help" else 100)
+
+    bench.session(script)
+
+
+def test_a_bridge_has_the_rights_and_the_name_of_mqtt(bench):
+    async def script(b):
+        assert await b.ask("--mqtt on bed1 --json") == (
+            '{"ok": true, "done": ["bed1"]}\r\nevent: 1 0:00:00.000 bed1 on command -\r\n'
+        )
+        assert b.app.journal.get(1)[5] == events.BY_MQTT
+        for line, reason in (
+            ("set bed1.limit_a 15 --mqtt", "set bed1.limit_a is not allowed from mqtt"),
+            ("--mqtt on bed1 --force", "on --force is not allowed from mqtt"),
+            ("exit yes --mqtt", "exit is possible on the console only"),
+            ("watch --mqtt", "watch is possible on the console only"),
+            ("--mqt on bed2", "unknown command '--mqt'"),
+        ):
+            assert (await b.ask(line)).startswith("error: " + reason)
+        assert b.app.journal.get(2)[1:6] == (events.REFUSED, -1, events.NOT_ALLOWED, 0, 3)
+        assert await b.ask("--mqtt") == ""
+        b.app.settings.set("mqtt.allow", "read")
+        assert (await b.ask("--mqtt off bed1")).startswith("error: off is not allowed from mqtt")
+        assert b.app.states[2] == "on"
+        assert (await b.ask("off bed1")).startswith("ok")
+        assert (await b.ask("--mqtt status")).startswith("ok")
 
     bench.session(script)
 
@@ -189,7 +218,7 @@ def test_internal_error_is_told_and_survived(bench):
 
 def test_failed_selftest_shows_its_table(bench):
     async def script(b):
-        b.app.tests.append(("adc", False, "reference is off"))
+        b.app.tests.append(("adc", False, "reference is off", 5))
         text = await b.ask("selftest")
         assert text.startswith("error: failed: adc\r\n")
         assert "FAIL adc" in text
@@ -395,9 +424,9 @@ def test_quiet_events(bench):
 
 def test_setting_event_names_the_setting(bench):
     async def script(b):
-        assert "event: 1 0:00:00.000 - setting command bed1.limit_a" in await b.ask(
-            "set bed1.limit_a 10"
-        )
+        said = "event: 1 0:00:00.000 bed1 setting command bed1.limit_a = 10 A"
+        assert said in await b.ask("set bed1.limit_a 10")
+        assert "event: 2 0:00:00.000 - setting saved 1" in await b.ask("save")
 
     bench.session(script)
 
@@ -663,3 +692,245 @@ def test_any_session_leaves_a_console_that_answers(tmp_path_factory, bursts):
         made.session(script)
     finally:
         console._sleep_ms = saved
+
+
+# -- a real terminal's screen ---------------------------------------------------------------
+
+
+class Vt:
+    """80 x 24 of a terminal emulator."""
+
+    def __init__(self):
+        self.screen = pyte.Screen(80, 24)
+        self._stream = pyte.Stream(self.screen)
+
+    def feed(self, text):
+        self._stream.feed(text)
+        return self
+
+    @property
+    def row(self):
+        """The row with the cursor."""
+        return self.screen.display[self.screen.cursor.y].rstrip()
+
+
+@pytest.mark.parametrize(
+    ("keys", "row", "column"),
+    [
+        ("on be\x1b[D", "> on be", 6),
+        ("set bed1.name küche\x1b[D\x1b[D", "> set bed1.name küche", 19),
+        ("set bed1.name 客廳\x1b[D", "> set bed1.name 客廳", 18),
+        ("set bed1.name 客廳x\x1b[D\x1b[D", "> set bed1.name 客廳x", 18),
+        ("set bed1.name 客\x7f廳", "> set bed1.name 廳", 18),
+        ("get e\u0301t\x1b[D", "> get e\u0301t", 7),
+    ],
+)
+def test_an_event_leaves_line_and_cursor_where_they_were(bench, keys, row, column):
+    def said(vt):
+        shown = vt.row.replace(" ", "") if "客" in row or "廳" in row else vt.row
+        wanted = row.replace(" ", "") if "客" in row or "廳" in row else row
+        return (shown == wanted or shown == wanted.replace("e\u0301", "é")) and (
+            vt.screen.cursor.x == column
+        )
+
+    async def script(b):
+        vt = Vt().feed(await b.keys(keys))
+        assert said(vt), (vt.row, vt.screen.cursor.x)
+        b.app.trip(2)
+        await b.settle()
+        vt.feed(b.port.text())
+        assert said(vt), (vt.row, vt.screen.cursor.x)
+        above = vt.screen.display[vt.screen.cursor.y - 1].rstrip()
+        assert above == "event: 1 0:00:00.000 bed1 tripped thermal 27.3 A"
+
+    bench.session(script)
+
+
+@given(st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=120))
+def test_no_line_being_typed_is_wider_than_a_terminal(text):
+    line = Editor()
+    for byte in text.encode()[: editor.LINE_MAX]:
+        line.feed(byte)
+    for _ in range(len(text) // 2):
+        for byte in b"\x1b[D":
+            line.feed(byte)
+    drawn = line.drawing(b"> ").decode()  # no character is cut
+    widths = [2 if ord(c) > 0xFFF else 1 for c in drawn.split("\x1b[K")[0].lstrip("\r")]
+    assert sum(widths) <= 78
+
+
+def test_watch_is_drawn_in_place(bench):
+    async def script(b):
+        vt = Vt()
+        b.port.send(b"watch 0.2\n")
+        await asyncio.sleep(0.3)
+        vt.feed(b.port.text())
+        first = vt.screen.display[:]
+        assert first[0].startswith("tg-0123456789") and "any key ends this" in "".join(first)
+        b.app.amps[2] = 7.5
+        await asyncio.sleep(0.5)
+        vt.feed(b.port.text())
+        changed = [n for n in range(24) if vt.screen.display[n] != first[n]]
+        assert changed and len(changed) < 6
+        b.port.send(b"q")
+        await b.settle()
+
+    bench.session(script)
+
+
+# -- boards, words, examples ----------------------------------------------------------------
+
+
+def test_status_of_eight_outlets_fits_a_terminal(monkeypatch, tmp_path):
+    table: dict[str, Any] = dict(pico_w.BOARD)
+    table["channels"] = tuple(row for row in table["channels"] if row["kind"] != "aux") + tuple(
+        {**table["channels"][2], "name": f"galley{n}", "mux": 0} for n in "123"
+    )
+    table["outlets"] += tuple(
+        {**table["outlets"][0], "name": f"galley{n}", "relay": 10 + int(n)} for n in "123"
+    )
+    table["skew_us"] = 5
+    monkeypatch.setattr(fake_console_app.board, "load", lambda name: board.Board(table))
+    app = FakeApp(folder=str(tmp_path))
+    app.amps = [212.3] * 8
+    app.states = ["lockout"] * 8
+    app.reasons = ["overtemperature"] * 8
+    app.trip(7)
+    state = app.state(app) | {"limits_percent": 60, "disabled": ["galley1.peak"] * 9}
+    lines = list(screens.status(app, state))
+    assert len(lines) <= 22 and max(len(line) for line in lines) <= 77
+    assert sum(line.startswith("galley") for line in lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("age", "text"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172800, "2 days"),
+    ],
+)
+def test_the_last_event_in_words_with_its_age(bench, age, text):
+    app = bench.app
+    app.trip(2)
+    record = app.journal.get(1)
+    state = app.state(app) | {"uptime_s": record[6] + age}
+    assert list(screens.status(app, state))[-1] == (
+        f"last     bed1 tripped thermal 27.3 A, {text} ago"
+    )
+
+
+def test_every_command_has_examples_that_it_takes(bench):
+    app = bench.app
+
+    async def script(b):
+        for row in commands.TABLE:
+            name = row[0]
+            if name in ("cal", "events"):
+                continue  # have their own
+            forms = helptexts.forms(name)
+            assert forms or not row[1], f"{name}: no example"
+            for typed, what in forms:
+                assert what and len(f"  {typed:26} {what}") <= 79, typed
+                if name in ("watch", "capture", "wifi", "mqtt", "selftest", "energy", "time"):
+                    continue  # the fake has none of these
+                said = await b.ask(typed.replace("reset all", "off all"))
+                assert not re.match("error: (usage|unknown|there is no)", said), said
+        shown = await b.ask("help on")
+        assert "  on all " in shown and "--force" in shown
+
+    assert all(
+        line.split(" ")[0] in app.commands.names() for line in helptexts.TEXT.split("\n")[1:-1]
+    )
+    bench.session(script)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("energy d", ["days"]),
+        ("energy days d", []),
+        ("mqtt f", ["forget"]),
+        ("reset bed1 --f", ["--force"]),
+        ("off bed1 --", ["--json"]),
+        ("capture bed1 --", ["--all", "--json"]),
+        ("get --", ["--changed", "--json"]),
+        ("set bed1.trip_class s", ["standard", "slow"]),
+        ("set console.uart o", ["on", "off"]),
+        ("set mqtt.allow re", ["read"]),
+        ("set bed1.trip", ["bed1.trip_class"]),
+        ("events by cons", ["console"]),
+        ("help st", ["status"]),
+        ("cal bed1 ph", ["phase"]),
+        ("nonsense x", []),
+        ("on \u00fc", []),
+    ],
+)
+def test_completion_of_everything(bench, typed, words):
+    assert bench.app.commands.complete(typed)[1] == words
+
+
+# -- two consoles, and other tasks ----------------------------------------------------------
+
+
+def test_two_consoles_answer_one_after_the_other_and_off_at_once(bench):
+    port = FakePort()
+    other = Console(bench.app, port)
+
+    async def script(b):
+        task = asyncio.create_task(other.run())
+        await b.settle()
+        b.port.open = False  # nobody reads: the answer of 10 KB waits in the middle
+        b.port.send(b"get\n")
+        await asyncio.sleep(0.2)
+        port.send(b"mode\n")
+        await asyncio.sleep(0.2)
+        assert port.text() == ""
+        b.port.open = True
+        await b.settle()
+        assert port.text() == "ok\r\n  mode             outlets\r\n  modes            outlets\r\n"
+        b.port.open = False
+        b.port.send(b"get\n")
+        await asyncio.sleep(0.2)
+        port.send(b"off bed1\n")
+        await asyncio.sleep(0.2)
+        assert port.text().startswith("ok bed1\r\n")
+        b.port.open = True
+        await b.settle()
+        task.cancel()
+
+    bench.session(script)
+
+
+def test_a_line_of_thousands_of_bytes_lets_other_tasks_run(bench, monkeypatch):
+    turns = 0
+
+    async def sleep_ms(ms):
+        nonlocal turns
+        turns += 1
+        await asyncio.sleep(min(ms, 10) / 1000)
+
+    async def script(b):
+        nonlocal turns
+        await b.settle()
+        turns = 0
+        b.port.send(b"x" * 4000 + b"\n")
+        await b.settle()
+        assert turns > 2 * 4000 // 17, "after each sixteen bytes, read and taken"
+        assert "longer than 512" in b.port.text()
+
+    monkeypatch.setattr(console, "_sleep_ms", sleep_ms)
+    bench.session(script)
+
+
+def test_a_screen_that_fails_is_told_and_survived(bench, monkeypatch):
+    async def script(b):
+        run = b.app.commands.run
+        b.app.commands.run = lambda name, *rest: 17 if name == "version" else run(name, *rest)
+        assert "internal error: TypeError" in await b.ask("version")
+        assert (await b.ask("mode")).startswith("ok")
+
+    bench.session(script)

@@ -54,7 +54,8 @@ def test_slot_torn_at_every_length_costs_one_save(folder):
             stream.write(whole[:length])
         again = CounterStore(folder, NAMES)
         assert again.load()["cabin1"] == 1
-        assert "damaged" in again.note and "other slot" in again.note
+        # an empty one had just been created when the power went
+        assert not length or ("damaged" in again.note and "other slot" in again.note)
         # The next save mends the torn slot, not the good one.
         again.save({"cabin1": 3, "bed240": 3})
         third = CounterStore(folder, NAMES)

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2] / "firmware"
 KERNEL = "sensing/kernel.py"
 REDUCE = "sensing/reduce.py"
 THERMAL = "protection/thermal.py"
+STAGES = "protection/stages.py"
+CHECKS = "selftest_report.py"
 
 # follower -> who defines what it repeats
 COPIES = {
@@ -31,6 +33,9 @@ COPIES = {
     "sensing/calibration.py": (REDUCE,),
     "sensing/phase.py": (KERNEL, REDUCE),
     "controller.py": (REDUCE, THERMAL),
+    "selftest.py": (KERNEL, REDUCE, THERMAL, STAGES, "hal/memory.py", CHECKS),
+    "selftest_slow.py": (REDUCE, "hal/memory.py", CHECKS),
+    "hal/memory_viper.py": ("hal/memory.py",),
     "report.py": (REDUCE,),
     "conditions.py": (REDUCE, "protection/stages.py"),
     "conditions_setup.py": (REDUCE,),
@@ -38,6 +43,7 @@ COPIES = {
     "switching_setup.py": ("protection/relays.py",),
     "protection/dispatch.py": (THERMAL,),
     "admission.py": ("protection/dispatch.py",),
+    "storage/quiet.py": (KERNEL, THERMAL, "protection/stages.py"),
 }
 # words by which a repeated name is known, in case its definition has gone
 LAYOUT = re.compile(

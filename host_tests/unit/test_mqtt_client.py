@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import os
 import random
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tools import cpython
+from tools import cpython, stage
 
 cpython.install()
 
 from lib import mqtt  # noqa: E402
 
 # TAILGATE_FUZZ=20 before a release: so many times the examples of a normal run
+ROOT = Path(__file__).resolve().parents[2]
 EFFORT = int(os.environ.get("TAILGATE_FUZZ", "1"))
 
 
@@ -147,6 +151,15 @@ def test_ring_that_is_lossy_keeps_the_newest() -> None:
 # --- parser
 
 
+def feed(parser: mqtt.Parser, data: bytes | bytearray) -> None:
+    """All of `data`, a packet at a time, as the reader does."""
+    at = 0
+    while at < len(data):
+        new = parser.feed(memoryview(data), at, len(data))
+        assert new > at
+        at = new
+
+
 def parsed(chunks: list[bytes], size: int) -> tuple[list[Any], str]:
     """Packets as (first, kept body, length), and the error that ended it or ""."""
     found: list[Any] = []
@@ -155,7 +168,7 @@ def parsed(chunks: list[bytes], size: int) -> tuple[list[Any], str]:
     )
     try:
         for chunk in chunks:
-            parser.feed(memoryview(chunk), len(chunk))
+            feed(parser, chunk)
     except mqtt.MqttError as error:
         return found, str(error)
     return found, ""
@@ -188,7 +201,7 @@ def test_good_packets_come_out_as_they_went_in(packets: list[tuple[int, bytes]])
 def connected_client(**options: Any) -> mqtt.Client:
     client = mqtt.Client("127.0.0.1", 1883, "fuzz", rx_bytes=128, **options)
     client._sock = object()
-    client._parser.feed(memoryview(b"\x20\x02\x00\x00"), 4)
+    feed(client._parser, b"\x20\x02\x00\x00")
     assert client.connected
     return client
 
@@ -226,7 +239,7 @@ def test_client_survives_almost_packets(data: bytes) -> None:
     for i in range(0, len(data), mqtt._CHUNK):
         chunk = data[i : i + mqtt._CHUNK]
         try:
-            client._parser.feed(memoryview(chunk), len(chunk))
+            feed(client._parser, chunk)
         except mqtt.MqttError:
             break
         client._n_acks = 0  # as the writer would
@@ -262,7 +275,7 @@ def test_a_hundred_thousand_malformed_packets() -> None:
             else:
                 data[at:at] = random_.randbytes(random_.randrange(9))
         try:
-            client._parser.feed(memoryview(data), len(data))
+            feed(client._parser, data)
         except mqtt.MqttError:
             ended += 1
         client._parser.reset()  # or a long length swallows all that follows
@@ -281,21 +294,35 @@ def test_failing_callbacks_never_get_out(data: bytes) -> None:
     for i in range(0, len(data), mqtt._CHUNK):
         chunk = data[i : i + mqtt._CHUNK]
         try:
-            client._parser.feed(memoryview(chunk), len(chunk))
+            feed(client._parser, chunk)
         except mqtt.MqttError:
             break
         client._n_acks = 0
     assert client.callback_errors >= client.received
 
 
-def test_as_many_acknowledgements_as_one_read_can_ask_for() -> None:
+def test_message_beyond_the_last_room_for_an_acknowledgement_ends_the_connection() -> None:
     client = connected_client()
-    smallest = packet(1, b"", b"")
-    one_read = smallest * (mqtt._CHUNK // len(smallest))
-    # the reader pauses above this many, so one read may find that many waiting
-    client._n_acks = mqtt._ACKS - mqtt._ACKS_PER_CHUNK
-    client._parser.feed(memoryview(one_read), len(one_read))
-    assert client._n_acks <= mqtt._ACKS
+    # the reader waits when there is no room, so this takes a defect
+    for _ in range(mqtt._ACKS):
+        feed(client._parser, packet(1, b"t", b""))
+    assert client._n_acks == mqtt._ACKS
+    with pytest.raises(mqtt.MqttError, match="too many"):
+        feed(client._parser, packet(1, b"t", b""))
+
+
+def test_reader_gives_way_after_each_message() -> None:
+    messages: list[Any] = []
+    client = connected_client(on_message=lambda *message: messages.append(message))
+    three = memoryview(packet(0, b"t", b"1") + packet(0, b"t", b"2") + packet(0, b"t", b"3"))
+    at = client._parser.feed(three, 0, len(three) - 1)
+    assert (at, len(messages)) == (len(three) // 3, 1)
+    at = client._parser.feed(three, at, len(three) - 1)
+    at = client._parser.feed(three, at, len(three) - 1)
+    assert (at, len(messages)) == (len(three) - 1, 2)
+    assert client._parser.partial == 1
+    assert client._parser.feed(three, at, len(three)) == len(three)
+    assert [payload for _, payload, *_ in messages] == [b"1", b"2", b"3"]
 
 
 def test_publish_refuses_what_does_not_fit() -> None:
@@ -307,21 +334,150 @@ def test_publish_refuses_what_does_not_fit() -> None:
     assert client.pending == 3
 
 
-def test_settings_that_cannot_work_are_refused_at_once() -> None:
-    with pytest.raises(mqtt.MqttError, match="tx_bytes"):
-        mqtt.Client("127.0.0.1", 1883, "x" * 300, tx_bytes=200)
-
-
 def test_der_from_pem() -> None:
     pem = b"junk\n-----BEGIN CERTIFICATE-----\nAAEC\nAwQ=\n-----END CERTIFICATE-----\n"
     assert mqtt._der(pem) == bytes(range(5))
     assert mqtt._der(b"\x30\x82") == b"\x30\x82"
 
 
-def test_name_is_not_resolved_while_that_may_not_block() -> None:
-    client = mqtt.Client("broker.example", 1883, "x", may_block=lambda: False)
-    with pytest.raises(mqtt.MqttError, match="DNS"):
-        client._link().send(None)
-    for numeric in ("127.0.0.1", "::1"):
-        assert mqtt.Client(numeric, 1, "x")._host_is_numeric()
+class Dns:
+    """A resolver: what it answers next, or the exception it raises; counts the questions."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str) -> str:
+        self.asked.append(host)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        assert isinstance(self.answer, str)
+        return self.answer
+
+
+def address_of(client: mqtt.Client) -> Any:
+    """Host and port that it would connect to."""
+    assert client._addr is not None
+    return client._addr[-1]
+
+
+def test_name_is_asked_of_the_resolver_and_its_last_answer_serves() -> None:
+    dns = Dns(OSError("no answer from 10.0.0.1"))
+    client = mqtt.Client("broker.example", 1883, "x", resolve=dns.resolve)
+    with pytest.raises(mqtt.MqttError, match=r"no address of broker\.example \(no answer from"):
+        asyncio.run(client._find())
+    dns.answer = "127.0.0.7"
+    asyncio.run(client._find())
+    assert address_of(client) == ("127.0.0.7", 1883)
+    dns.answer = OSError("no answer")
+    asyncio.run(client._find())
+    assert address_of(client) == ("127.0.0.7", 1883), "an old address is better than none"
+    dns.answer = "127.0.0.8"
+    asyncio.run(client._find())
+    assert address_of(client) == ("127.0.0.8", 1883)
+    assert dns.asked == ["broker.example"] * 4
+
+
+def test_name_that_the_system_does_not_know_is_told_in_words() -> None:
+    client = mqtt.Client("a..b", 1883, "x")
+    with pytest.raises(mqtt.MqttError, match=r"no address of a\.\.b \("):
+        asyncio.run(client._find())
+
+
+def test_numeric_address_is_not_asked_for() -> None:
+    dns = Dns(OSError("nobody may be asked"))
+    client = mqtt.Client("127.0.0.1", 1883, "x", resolve=dns.resolve)
+    asyncio.run(client._find())
+    assert address_of(client) == ("127.0.0.1", 1883)
+    assert mqtt.Client("::1", 1, "x")._host_is_numeric()
     assert not mqtt.Client("10.example", 1, "x")._host_is_numeric()
+
+
+def test_longest_pause_leaves_time_to_be_back_within_five_seconds() -> None:
+    client = mqtt.Client("127.0.0.1", 1883, "x")
+    for fails in range(40):
+        client._fails = fails
+        pauses = [client._backoff_ms() for _ in range(200)]
+        # the pause, the look at it each 100 ms, and a second for a TLS handshake on a Pico W
+        assert max(pauses) + 100 + 1000 < 5000
+        assert min(pauses) >= 375, "never a storm"
+    client._refusals = 12
+    assert 45_000 <= client._backoff_ms() <= 75_000
+    # one refusal (a broker that was cut off while it started) is not held against it
+    client._refusals = 1
+    assert client._backoff_ms() < 5000
+
+
+def test_number_of_a_waiting_packet_is_not_given_again() -> None:
+    client = mqtt.Client("127.0.0.1", 1883, "x")
+    first = client.publish("t/event", "waits", qos=1, event=True)
+    second = client.publish("t/telemetry", "waits", qos=1)
+    given = {client._next_pid() for _ in range(65_535 - 2)}
+    assert given == set(range(1, 65_536)) - {first, second}
+    assert client._next_pid() not in (first, second)
+    assert client.events.ack(first)
+    assert not client.events.ack(second)
+    assert client.telemetry.ack(second)
+
+
+def test_acknowledgement_of_nothing_is_nothing() -> None:
+    ring = mqtt.Ring(200, True)
+    ring.put(0x30, 0, b"t", b"QoS 0 has no number")
+    assert not ring.ack(0)
+    assert ring.count == 1
+
+
+@pytest.mark.parametrize(
+    ("topic", "qos"), [("", 0), ("a/+", 0), ("#", 1), ("a\0b", 0), ("a", 2), ("a", -1)]
+)
+def test_publication_that_every_broker_would_hang_up_on_is_refused(topic: str, qos: int) -> None:
+    client = mqtt.Client("127.0.0.1", 1883, "x")
+    with pytest.raises(mqtt.MqttError, match="QoS"):
+        client.publish(topic, "x", qos=qos, event=True)
+    assert client.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"host": ""}, "host"),
+        ({"port": 0}, "1 to 65535"),
+        ({"port": 65536}, "1 to 65535"),
+        ({"keepalive_s": 0}, "2 to 65535"),
+        ({"keepalive_s": 70_000}, "2 to 65535"),
+        ({"client_id": "", "clean": False}, "client_id"),
+        ({"will": ("t", "x", 2, True)}, "QoS 0 or 1"),
+        ({"will": ("", "x", 0, True)}, "topic ''"),
+        ({"subscribe": [("a", 1), ("b", 2)]}, "'b' with QoS 2"),
+        ({"password": "x" * 65_536, "user": "u"}, "65536 bytes"),
+        ({"client_id": "x" * 3000}, "tx_bytes"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_at_once(
+    wrong: dict[str, Any], reason: str
+) -> None:
+    arguments = {"host": "127.0.0.1", "port": 1883, "client_id": "x", **wrong}
+    with pytest.raises(mqtt.MqttError, match=reason):
+        mqtt.Client(**arguments)
+
+
+def test_reasons_are_words() -> None:
+    def reason(error: Exception) -> str:
+        return str(mqtt._reason(error))
+
+    assert reason(OSError(111, "x")) == "nothing listens on that port (error 111)"
+    assert reason(OSError(-9984, "VERIFY")) == "TLS: VERIFY"
+    assert reason(ValueError("The certificate is bad\n")) == "TLS: The certificate is bad"
+    assert reason(MemoryError("x")) == "MemoryError('x')"
+
+
+def test_whole_library_as_a_file_for_the_board() -> None:
+    text = (ROOT / "lib" / "mqtt.py").read_text()
+    size = len(stage.compiled(text, "lib/mqtt.py", "rp2040"))
+    print(f"lib/mqtt.py, pieces on demand included: {size} bytes as .mpy")
+    assert size <= 12 * 1024
+    tree = ast.parse(text)
+    modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    modules += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    own = {"asyncio", "gc", "random", "socket", "time", "micropython", "tls", "binascii"}
+    assert set(modules) == own, "it knows nothing of the product"

@@ -10,7 +10,7 @@ from tools import cpython
 
 cpython.install()
 
-from firmware.interfaces import discovery, mqtt  # noqa: E402
+from firmware.interfaces import commands, discovery, mqtt  # noqa: E402
 from host_tests.fakes.fake_app import FakeApp  # noqa: E402
 
 BASE = "tailgate/dut/"
@@ -30,21 +30,30 @@ SENSOR_RULES: dict[str, tuple[set[str | None], set[str]]] = {
     "signal_strength": ({"dBm"}, {"measurement"}),
 }
 KEYS = {
-    "sensor": {"p", "name", "unique_id", "val_tpl", "stat_cla"},
+    "sensor": {"p", "name", "unique_id", "val_tpl"},
     "switch": {"p", "name", "unique_id", "stat_t", "val_tpl", "cmd_t", "dev_cla", "ret", "qos"},
-    "binary_sensor": {"p", "name", "unique_id", "stat_t", "val_tpl", "json_attr_t", "dev_cla"},
-    "button": {"p", "name", "unique_id", "cmd_t", "pl_prs", "ret", "qos"},
+    "binary_sensor": {"p", "name", "unique_id", "val_tpl", "dev_cla"},
+    "button": {"p", "name", "unique_id", "cmd_t", "qos"},
+    "number": {"p", "name", "unique_id", "val_tpl", "cmd_t", "cmd_tpl", "min", "max", "step"}
+    | {"mode", "ent_cat", "qos"},
+    "select": {"p", "name", "unique_id", "val_tpl", "cmd_t", "cmd_tpl", "options", "qos"},
 }
-OPTIONAL = {"sensor": {"dev_cla", "unit_of_meas", "ent_cat", "en"}}
+OPTIONAL = {
+    "sensor": {"stat_t", "stat_cla", "dev_cla", "unit_of_meas", "ent_cat", "en", "json_attr_t"},
+    "binary_sensor": {"stat_t", "json_attr_t", "ent_cat"},
+    "button": {"pl_prs", "cmd_tpl", "ent_cat", "ret"},
+    "number": {"unit_of_meas", "dev_cla"},
+}
 
 
-def message(app: FakeApp | None = None, **names: str) -> tuple[dict[str, Any], list[str]]:
+def message(
+    app: FakeApp | None = None, allow: str = "read switch settings limits", **names: str
+) -> tuple[dict[str, Any], list[str]]:
     """The parsed message and its parts; `names`: names for people by outlet."""
     app = app or FakeApp()
     outlets = [(o.name, names.get(o.name, o.name)) for o in app.board.outlets]
-    parts = list(
-        discovery.parts("dut", "Truck", "simulated", "1.2.3", BASE, outlets, app.state(app))
-    )
+    about = ("dut", "Truck", "simulated", "1.2.3", BASE, outlets, app.state(app))
+    parts = list(mqtt.announcement((*about, app.board, allow)))
     whole: dict[str, Any] = json.loads("".join(parts))
     return whole, parts
 
@@ -84,8 +93,51 @@ def test_components() -> None:
             assert not set("#+") & set(component.get(topic, ""))
     assert len(ids) == len(whole["cmps"])
     platforms = [component["p"] for component in whole["cmps"].values()]
-    assert platforms.count("switch") == platforms.count("button") == 5
-    assert platforms.count("binary_sensor") == 5
+    assert platforms.count("switch") == 5
+    assert platforms.count("button") == 6, "a reset for each outlet, and save"
+    assert platforms.count("binary_sensor") >= 5
+    assert platforms.count("number") == 12, "priority and limit of each outlet, leg, total"
+    assert platforms.count("select") == 1
+
+
+def test_only_what_the_network_may_do_is_announced() -> None:
+    def controls(allow: str) -> dict[str, int]:
+        whole, _ = message(allow=allow)
+        every, _ = message(allow="read switch settings limits")
+        assert whole["cmps"].keys() == every["cmps"].keys(), "what is not allowed is removed"
+        for key, component in whole["cmps"].items():
+            if component != every["cmps"][key]:
+                assert component == {"p": every["cmps"][key]["p"]}
+        found = [x["p"] for x in whole["cmps"].values() if "cmd_t" in x]
+        return {platform: found.count(platform) for platform in set(found)}
+
+    assert controls("read") == {}
+    assert controls("read switch") == {"switch": 5, "button": 5, "select": 1}
+    assert controls("read settings") == {"number": 5, "button": 1}
+    assert controls("read limits") == {"number": 7, "button": 1}
+    assert controls(FakeApp().settings.get("mqtt.allow")) == {
+        "switch": 5,
+        "button": 6,
+        "number": 5,
+        "select": 1,
+    }
+
+
+def test_numbers_have_the_range_of_their_setting_and_send_a_command() -> None:
+    app = FakeApp()
+    whole, _ = message(app)
+    known = {"priority": (1, 9), "limit_a": (1, 20), "limit_w": (100, 9600)}
+    numbers = {k: c for k, c in whole["cmps"].items() if c["p"] == "number"}
+    for key, number in numbers.items():
+        sent = json.loads(number["cmd_tpl"].replace("{{ value }}", "5"))
+        assert sent["cmd"] == "set" and sent["args"][1] == 5
+        entry = app.settings.entry(sent["args"][0])
+        assert (number["min"], number["max"]) == (entry[3], entry[4]), key
+        if "bed240" not in key and "leg" not in key:
+            assert (number["min"], number["max"]) == known[sent["args"][0].split(".")[1]]
+        assert set(sent) == {"id", "cmd", "args"}
+    assert numbers["bed240_limit_a_set"]["max"] == 40
+    assert tuple(whole["cmps"]["mode"]["options"]) == commands._MODES
 
 
 def test_sensors_read_what_is_in_the_state() -> None:
@@ -95,7 +147,10 @@ def test_sensors_read_what_is_in_the_state() -> None:
     for key, sensor in whole["cmps"].items():
         if sensor["p"] != "sensor":
             continue
-        assert isinstance(resolve(sensor["val_tpl"], state), (int, float)), key
+        if sensor.get("stat_t", whole["stat_t"]) != whole["stat_t"]:
+            continue
+        value = resolve(sensor["val_tpl"], state)
+        assert isinstance(value, (int, float) if "stat_cla" in sensor else str), key
         device_class = sensor.get("dev_cla")
         if device_class:
             units, classes = SENSOR_RULES[device_class]
@@ -114,7 +169,6 @@ def test_what_the_state_lacks_is_not_announced() -> None:
     for outlet in state["outlets"].values():
         del outlet["heat_percent"]
     state["temperature_c"] = None  # a board without that sensor
-    state["temperature_c"] = None  # no such sensor on this board
     keys = dict(discovery.components("dut", BASE, [("bed1", "bed1")], state))
     assert "bed1_current_a" in keys
     assert "bed1_heat_percent" not in keys
@@ -135,4 +189,4 @@ def test_parts_are_small_and_repeatable() -> None:
     _, parts = message()
     assert max(len(part) for part in parts) < 420, "peak heap while it is built"
     assert message()[1] == parts
-    assert sum(len(part.encode()) for part in parts) < 20_000
+    assert sum(len(part.encode()) for part in parts) < 250 * len(parts)

@@ -1,5 +1,6 @@
 """Settings: one schema, checked values, files that fall back."""
 
+import errno
 import json
 
 import pytest
@@ -181,19 +182,12 @@ def test_hooks_hear_changes_only(own):
 def test_reboot_names(own):
     own.set("bed1.limit_a", 10)
     own.set("mqtt.host", "broker")
-    assert own.needs_reboot() == ["mqtt.host"]
-
-
-def test_export_has_no_secrets_and_imports_again(own, folder):
-    own.set("wifi.password", "hush1234")
-    own.set("mqtt.password", "hush5678")
-    own.set("bed1.trip_class", "motor")
-    out = json.dumps(own.export())
-    assert "hush" not in out
-    other = Settings(BOARD, folder)
-    assert other.import_(json.loads(out)) == []
-    assert other.export() == own.export()
-    assert other.get("wifi.password") == ""
+    own.set("mqtt.port", 8883)
+    assert own.needs_reboot() == ["mqtt.host", "mqtt.port"]
+    own.save()
+    assert own.needs_reboot() == ["mqtt.host", "mqtt.port"]
+    own.set("mqtt.port", 1883)
+    assert own.needs_reboot() == ["mqtt.host"], "as it was at the start"
 
 
 def test_text_never_shows_a_secret(own):
@@ -216,11 +210,16 @@ def test_unknown_keys_are_kept_and_written_back(own, folder):
     settings.write_file(folder, {"bed1.limit_a": 12, "future.thing": [1, {"x": 2}]})
     own.load()
     assert own.load_report == ""
-    assert own.import_({"another.one": 3}) == ["another.one"]
     own.set("bed1.limit_a", 13)
     own.save()
     stored = json.loads(files.read(folder + "/settings.json")[0])
-    assert stored == {"bed1.limit_a": 13, "future.thing": [1, {"x": 2}], "another.one": 3}
+    assert stored == {"bed1.limit_a": 13, "future.thing": [1, {"x": 2}]}
+    assert own.defaults() == 1
+    own.save()
+    assert json.loads(files.read(folder + "/settings.json")[0]) == {"future.thing": [1, {"x": 2}]}
+    with pytest.raises(SettingError, match=r"there is no setting 'another.one'"):
+        own.import_({"another.one": 3, "bed1.limit_a": 15})
+    assert own.changed() == []
 
 
 def test_stored_value_out_of_range_uses_its_default_and_says_so(own, folder):
@@ -278,12 +277,40 @@ def test_save_writes_only_when_there_is_something_to_write(own, folder):
     assert own.load_report == ""
 
 
-def test_names_and_positions_agree(own):
-    for i, name in enumerate(own.names()):
-        assert own.index(name) == i
-        assert own.name_at(i) == name
-    assert own.index("nonsense") == -1
-    assert own.name_at(-1) == ""
+def test_a_change_on_record_names_the_setting_and_the_value(own):
+    """Whatever the schema's order will be by then, and without any text or secret."""
+    cases = [
+        ("bed1.limit_a", 15.5, "15.5 A"),
+        ("bed240.limit_a", 1, "1 A"),
+        ("total.limit_w", 9600, "9600 W"),
+        ("relay.operations", 10_000_000, "10000000"),
+        ("relay.operations", 100_000, "100000"),
+        ("supply.high_s", 0.02, "0.02 s"),
+        ("mqtt.port", 8883, "8883"),
+        ("supply.hz", 0, "auto"),
+        ("supply.hz", 60, "60 Hz"),
+        ("shed.restarts", 0, "0"),
+        ("bed2.trip_class", "motor", "motor"),
+        ("bed2.peak", False, "off"),
+        ("mqtt.tls", True, "on"),
+    ]
+    for name, value, text in cases:
+        own.set(name, value)
+        outlet, number = own.number(name)
+        assert 0 < number < 2**30
+        assert own.of_number(outlet, number) == (name, value, text)
+        assert (outlet >= 0) == name.startswith("bed")
+    for name, value in (("wifi.password", "hush1234"), ("device.name", "x"), ("mqtt.port", 65535)):
+        own.set(name, value)
+        assert own.of_number(*own.number(name)) == (name, None, "")
+    assert own.of_number(-1, 5)[0] == "#5", "of a newer version"
+    assert own.of_number(2, -1)[1:] == (None, "")
+
+
+def test_the_numbers_of_all_settings_differ(own):
+    seen = {own.number(name)[1] >> 17: name.split(".")[-1] for name in own.names()}
+    rows = len(settings.SCHEMA) + len(settings.OUTLET_SCHEMA)
+    assert len(seen) == rows and 0 not in seen
 
 
 NAMES = list(Settings(BOARD, "").names())
@@ -390,3 +417,127 @@ def test_what_is_switched_off_is_listed(own):
     own.set("temperature.sensor", "no")
     own.set("mqtt.discovery", "off")
     assert own.disabled() == ["bed1.peak", "bed2.continuous", "cabin1.gfci", "temperature.sensor"]
+
+
+def test_every_flipped_byte_is_noticed_and_the_previous_version_used(own, folder):
+    own.set("bed1.limit_a", 11)
+    own.save()
+    own.set("bed1.limit_a", 12)
+    own.save()
+    path = folder + "/settings.json"
+    with open(path, "rb") as stream:
+        whole = bytearray(stream.read())
+    for i in range(len(whole)):
+        for mask in (0x01, 0x20, 0x80, 0xFF):
+            whole[i] ^= mask
+            with open(path, "wb") as stream:
+                stream.write(whole)
+            own.load()
+            # a letter of the checksum may be written large, and means the same
+            if own.load_report:
+                assert own.get("bed1.limit_a") == 11 and "previous version" in own.load_report
+                assert own.attention()["damaged"] == own.load_report
+            else:
+                assert own.get("bed1.limit_a") == 12 and mask == 0x20
+            whole[i] ^= mask
+
+
+def test_damage_is_told_until_the_owner_saves_again(own, folder):
+    own.set("bed1.limit_a", 11)
+    own.save()
+    with open(folder + "/settings.json", "wb") as stream:
+        stream.write(b"rubbish")
+    again = Settings(BOARD, folder)
+    again.load()
+    assert "defaults are used" in again.attention()["damaged"]
+    again.set("bed1.limit_a", 12)
+    assert again.attention()["unsaved"] is True
+    again.save()
+    assert again.attention() == {}
+
+
+def flash_that_refuses(monkeypatch, number, after=0):
+    """Every write to a file fails with this error number, once so many bytes were written."""
+    real_open = open
+
+    def refusing(path, mode="r", *args):
+        stream = real_open(path, mode, *args)
+        if "w" not in mode and "a" not in mode and "+" not in mode:
+            return stream
+        if number == errno.EROFS:
+            stream.close()
+            raise OSError(number, "")
+        left = after
+
+        class Full:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                stream.close()
+
+            def write(self, data):
+                nonlocal left
+                stream.write(data[:left])
+                left -= len(data)
+                if left < 0:
+                    raise OSError(number, "")
+
+            def flush(self):
+                stream.flush()
+
+        return Full()
+
+    monkeypatch.setattr("builtins.open", refusing)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "no space left on the flash"), (errno.EROFS, "the file system is read-only")],
+)
+@pytest.mark.parametrize("after", [0, 5, 40])
+def test_flash_that_refuses_changes_nothing(own, folder, monkeypatch, number, says, after):
+    own.set("bed1.limit_a", 11)
+    own.save()
+    own.set("bed1.limit_a", 12)
+    with monkeypatch.context() as patched:
+        flash_that_refuses(patched, number, after)
+        with pytest.raises(files.StorageError, match=says):
+            own.save()
+        assert own.get("bed1.limit_a") == 12, "in force as before"
+        assert own.changed() == ["bed1.limit_a"]
+    stored = Settings(BOARD, folder)
+    stored.load()
+    assert stored.load_report == "" and stored.get("bed1.limit_a") == 11
+    assert own.save() == ["bed1.limit_a"], "and when there is room again it is stored"
+    stored.load()
+    assert stored.get("bed1.limit_a") == 12
+
+
+def test_import_says_what_changed_and_takes_no_secret_for_its_stand_in(own):
+    own.set("wifi.password", "hush1234")
+    assert own.import_({"bed1.limit_a": 20, "bed2.limit_a": 12, "mqtt.tls": "on"}) == [
+        "bed2.limit_a",
+        "mqtt.tls",
+    ]
+    assert own.needs_reboot() == ["mqtt.tls", "wifi.password"]
+    for stand_in in ("(set)", "(not set)"):
+        with pytest.raises(SettingError, match=r"wifi.password: .*leave it out"):
+            own.import_({"wifi.password": stand_in, "bed2.limit_a": 13})
+    assert own.get("wifi.password") == "hush1234" and own.get("bed2.limit_a") == 12
+    assert own.import_({"wifi.password": "hush5678"}) == ["wifi.password"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=8), JSONABLE, max_size=6))
+def test_any_import_is_done_as_a_whole_or_not_at_all(values):
+    made = Settings(BOARD, "")
+    made.set("bed1.limit_a", 7)
+    before = made.snapshot()
+    try:
+        changed = made.import_(values)
+    except SettingError as error:
+        assert made.snapshot() == before and str(error)
+    else:
+        assert set(changed) <= set(values)
+        for name in values:
+            assert settings.check(made.entry(name), made.get(name)) == made.get(name)

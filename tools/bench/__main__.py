@@ -42,6 +42,8 @@ _TARGETS: dict[str, tuple[str, float, bool]] = {
     "protection.missed_trips": ("missed trips", 0, True),
     "command_to_relay_ms.p50": ("MQTT command to relay, median, ms", 50, True),
     "command_to_relay_ms.max": ("MQTT command to relay, worst, ms", 150, True),
+    "mqtt_heap_bytes": ("heap that connected MQTT takes, without TLS", 25_000, True),
+    "mqtt_library_bytes": ("lib/mqtt.py as .mpy", 12_288, True),
 }
 
 

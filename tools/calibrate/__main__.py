@@ -2,7 +2,7 @@
 
 Walks through the channels, shows the live reading, takes what the reference meter shows, and
 saves the result. The board measures, judges and stores by itself (console command `cal`).
-PORT is a serial port, or mqtt://host/device_id (the setting mqtt.allow must be `all`).
+PORT is a serial port, or mqtt://host/device_id (with `calibration` in its setting mqtt.allow).
 """
 
 from __future__ import annotations

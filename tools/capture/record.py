@@ -11,6 +11,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,8 @@ class Record:
 
         From the board's clock if it was set, else `read_at`, the time at which the record was
         read, less its age."""
-        if self.event and self.event.get("epoch"):
-            return float(self.event["epoch"])
+        if self.event and self.event.get("time"):
+            return datetime.fromisoformat(self.event["time"]).timestamp()
         if read_at is None:
             return None
         return read_at - (self.uptime_s - self.event["uptime_s"] if self.event else 0)

@@ -28,12 +28,24 @@ from tools.client.errors import (
     UnknownSetting,
 )
 from tools.client.link import BACK_S
-from tools.client.model import Energy, Event, Leg, OutletStatus, Setting, Status, Supply, Version
+from tools.client.model import (
+    Clock,
+    Energy,
+    Event,
+    Leg,
+    OutletStatus,
+    Period,
+    Setting,
+    Status,
+    Supply,
+    Version,
+)
 
 __all__ = [
     "BadAnswer",
     "Board",
     "ClientError",
+    "Clock",
     "CommandRefused",
     "Energy",
     "Event",
@@ -45,6 +57,7 @@ __all__ = [
     "Outlet",
     "OutletStatus",
     "Outlets",
+    "Period",
     "Setting",
     "Settings",
     "Status",

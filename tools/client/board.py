@@ -6,6 +6,7 @@ lost answer is asked for again; a switching command is sent once.
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -27,7 +28,7 @@ Word = str | int | float | bool
 
 # Asking these again does no harm. With arguments, some of the others change something.
 _READS = frozenset(("status", "outlets", "get", "events", "energy", "selftest", "version", "help"))
-_BARE_READS = frozenset(("cal", "mqtt", "wifi", "mode"))
+_BARE_READS = frozenset(("cal", "mqtt", "wifi", "mode", "time"))
 _FRESH_S = 0.5
 _BATCH = 16  # events asked for at once: more would be a long answer for a small heap
 _ALL = 64  # the most that the board gives at once
@@ -106,6 +107,20 @@ class Board:
         """Energy counted for each outlet, in kWh."""
         return model.Energy.parse(self.command("energy"))
 
+    def energy_by(self, period: str, count: int | None = None) -> list[model.Period]:
+        """Energy by `hours` (48 at most), `days` (366) or `months` (120), the running one last."""
+        words = [] if count is None else [count]
+        return model.periods(self.command("energy", period, *words))
+
+    def clock(self) -> model.Clock:
+        """The board's clock, and where it got the time from."""
+        return model.Clock.parse(self.command("time"))
+
+    def set_time(self, when: datetime.datetime | None = None) -> model.Clock:
+        """Set the board's clock, from this machine's when nothing is given."""
+        seconds = round((when or datetime.datetime.now(datetime.UTC)).timestamp())
+        return model.Clock.parse(self.command("time", "set", seconds))
+
     def version(self) -> model.Version:
         """Firmware, board table, chip, MicroPython."""
         return model.Version.parse(self.command("version"))
@@ -113,7 +128,8 @@ class Board:
     def recent_events(
         self, count: int = 20, outlet: str | None = None, kind: str | None = None
     ) -> list[model.Event]:
-        """The newest events, oldest first; `count` 1 to 64."""
+        """The newest events, oldest first; `count` 1 to 2000, of which the board's flash has 512
+        to 1024."""
         words = [word for word in (outlet, kind) if word is not None]
         return _events(self.command("events", count, *words))
 
@@ -411,6 +427,10 @@ class EventStream(Iterator[model.Event]):
         """What `Board.link.heard()` said when events were last asked for."""
         return self._heard
 
+    def remember(self, last: model.Event) -> None:
+        """The event `since`, as it was known: so that a rewritten journal shows."""
+        self._last = last
+
     def poll(self, wait_s: float = 0.0) -> list[model.Event]:
         """Events that are new, at once, or after at most so long when there are none."""
         if self._ready:
@@ -439,9 +459,7 @@ class EventStream(Iterator[model.Event]):
 
     def _ask(self) -> dict[str, Any]:
         """What follows, and the last one known, so that a rewritten journal shows."""
-        since = self._seen - 1 if self._last is not None else self._seen
-        if since < 1:
-            return self._board.command("events", _ALL)
+        since = max(self._seen - 1, 0) if self._last is not None else self._seen
         return self._board.command("events", "since", since, _BATCH)
 
     def _rewritten(self, events: list[model.Event], newest: int) -> bool:

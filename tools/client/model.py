@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tools.client.errors import BadAnswer
@@ -53,6 +54,17 @@ def truth(raw: Raw, name: str) -> bool:
     if not isinstance(value, bool):
         raise _bad(name, value, "true or false")
     return value
+
+
+def moment(raw: Raw, name: str) -> datetime | None:
+    """A moment of an answer (UTC), None when the board does not know it."""
+    if raw.get(name) is None:
+        return None
+    value = text(raw, name)
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise _bad(name, value, "a time") from None
 
 
 def section(raw: Raw, name: str) -> dict[str, Any]:
@@ -219,11 +231,12 @@ _VALUES = {
     "number": ("", 0),
     "code": ("", 0),
     "gain": ("", 3),
+    "step_s": ("s", 0),
 }
 
 
 _FIELDS = frozenset(
-    ("seq", "uptime_s", "outlet", "event", "reason", "source", "setting", "boot", "epoch", "check")
+    ("seq", "uptime_s", "outlet", "event", "reason", "source", "setting", "boot", "time", "check")
 )
 
 
@@ -240,8 +253,8 @@ class Event:
     quantity: str | None  # what `value` is: current_a, power_w, duration_s, ...
     value: float | str | None
     setting: str | None
-    boot: int | None  # number of an earlier start, when the clock was not set
-    epoch: int | None  # seconds since 1970, when it was
+    time: datetime | None  # UTC; None: the clock was not set
+    boot: int | None  # number of the start that `uptime_s` belongs to, then
     raw: Raw = field(repr=False, compare=False)
 
     @classmethod
@@ -260,8 +273,8 @@ class Event:
             quantity=quantity,
             value=value if isinstance(value, (int, float, str)) else None,
             setting=None if raw.get("setting") is None else text(raw, "setting"),
+            time=moment(raw, "time"),
             boot=None if raw.get("boot") is None else whole(raw, "boot"),
-            epoch=None if raw.get("epoch") is None else whole(raw, "epoch"),
             raw=raw,
         )
 
@@ -299,14 +312,67 @@ class Energy:
 
     outlets: Mapping[str, float]
     total_kwh: float
+    today_kwh: float | None  # of all outlets; None: the board does not know the time
+    yesterday_kwh: float | None  # None: there is no record of that day
     raw: Raw = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, raw: Raw) -> Energy:
         """From the result of `energy`."""
         rows = section(raw, "energy_kwh")
-        outlets = {name: number(rows, name) for name in rows}
-        return cls(outlets, number(raw, "total_kwh"), raw)
+        return cls(
+            outlets={name: number(rows, name) for name in rows},
+            total_kwh=number(raw, "total_kwh"),
+            today_kwh=_maybe(raw, "today_total_kwh"),
+            yesterday_kwh=_maybe(raw, "yesterday_total_kwh"),
+            raw=raw,
+        )
+
+
+@dataclass(frozen=True)
+class Period:
+    """An hour, a day or a month of the energy history."""
+
+    start: str  # its first second (hours, UTC), its date, its month
+    outlets: Mapping[str, float]  # kWh
+    total_kwh: float
+
+
+def periods(raw: Raw) -> list[Period]:
+    """From the result of `energy hours|days|months`, the running period last."""
+    names = raw.get("outlets")
+    rows = raw.get("rows")
+    if not isinstance(names, list) or not isinstance(rows, list):
+        raise _bad("rows", rows, "a list")
+    found = []
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("kwh"), list):
+            raise _bad("rows", row, "an object")
+        energy = {str(name): float(kwh) for name, kwh in zip(names, row["kwh"], strict=True)}
+        found.append(Period(text(row, "start"), energy, number(row, "total_kwh")))
+    return found
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The board's clock."""
+
+    utc: datetime | None  # None: nobody has told the time
+    zone: str  # POSIX rule
+    source: str | None  # who has told it: ntp, console, mqtt, ...
+    age_s: int | None  # how long ago
+    raw: Raw = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Clock:
+        """From the result of `time`."""
+        return cls(
+            utc=moment(raw, "utc"),
+            zone=text(raw, "zone"),
+            source=None if raw.get("source") is None else text(raw, "source"),
+            age_s=None if raw.get("age_s") is None else whole(raw, "age_s"),
+            raw=raw,
+        )
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,9 @@ class Broker:
     def ask(self, device_id: str, name: str, args: Sequence[str], timeout_s: float) -> Any:
         """Send a command and return the body of its response, None when none came."""
         ident = "client-" + secrets.token_hex(8)
-        body = json.dumps({"id": ident, "cmd": name, "args": list(args)})
+        # not escaped: MicroPython does not put halves of surrogate pairs together
+        request = {"id": ident, "cmd": name, "args": list(args)}
+        body = json.dumps(request, ensure_ascii=False)
         with self._changed:
             self._waiting[ident] = None
         try:

@@ -113,7 +113,7 @@ class Board:
         # and leaves for the REPL; other programs will complain, which does no harm.
         step("the firmware is running: asking it to open all relays and stop")
         write = self._link.serial.write
-        write(b"\r")
+        write(b"\x03")  # and not "\r": a line that somebody left half typed would be obeyed
         time.sleep(0.1)
         write(b"exit yes\r")
         answer = self._read_until((b">>> ", b"ok"), _OBEY_S)
@@ -133,8 +133,9 @@ class Board:
     def _try_prompt(self) -> bytes | None:
         """Ask for the raw REPL; None when it came, else what came instead."""
         serial = self._link.serial
-        # twice Ctrl-C, because the first may be spent on a sleeping program
-        serial.write(b"\r\x03\x03")
+        # twice Ctrl-C, because the first may be spent on a sleeping program; it also clears what
+        # somebody has left half typed, which "\r" would send
+        serial.write(b"\x03\x03")
         said = self._read_for(0.3)
         serial.write(b"\r\x01")
         said += self._read_until((_RAW_PROMPT,), _ANSWER_S)

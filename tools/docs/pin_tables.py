@@ -27,6 +27,8 @@ def _uses(board: Any) -> dict[str, str]:
         uses[f"relay {outlet.name}"] = f"GPIO{outlet.relay}"
     if board.contactor is not None:
         uses["main contactor"] = f"GPIO{board.contactor}"
+    if board.uart is not None:
+        uses["second console (UART) TX, RX"] = f"GPIO{board.uart[1]}, GPIO{board.uart[2]}"
     for name, pin in board.inputs.items():
         unread = " (not read yet)" if name == "grid" else ""
         uses[f"input {name.replace('_', ' ')}{unread}"] = f"GPIO{pin}"
@@ -44,9 +46,9 @@ def pins() -> str:
 
 
 def summary() -> str:
-    """The same without the inputs, for the README."""
-    lines = [line for line in pins().splitlines(keepends=True) if "| input " not in line]
-    return "".join(lines)
+    """The same without the inputs and the UART, for the README."""
+    lines = pins().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("| input ", "| second ")))
 
 
 def channels() -> str:

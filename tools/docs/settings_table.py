@@ -22,6 +22,10 @@ def _rows(names: list[str], settings: s.Settings) -> str:
             what += "; never shown"
         if entry[s.FLAGS] & s.REBOOT:
             what += " †"
+        if entry[s.FLAGS] & s.LIMIT:
+            what += " ‡"
+        if entry[s.FLAGS] & s.SYSTEM:
+            what += " §"
         default = settings.text(name) if not entry[s.FLAGS] & s.SECRET else ""
         rows.append((f"`{name}`", default or "(empty)", s.allowed_text(entry), what))
     return table(_HEADINGS, rows)
@@ -51,7 +55,8 @@ def outlet_settings() -> str:
         else:
             text = " / ".join(defaults)
         name = f"`<outlet>.{row[s.NAME]}`"
-        rows.append((name, text, " / ".join(allowed), known.help(entry[s.NAME])))
+        what = known.help(entry[s.NAME]) + (" ‡" if row[s.FLAGS] & s.LIMIT else "")
+        rows.append((name, text, " / ".join(allowed), what))
     return table(_HEADINGS, rows)
 
 

@@ -23,9 +23,7 @@ from tools.emulator import fixes, flash
 from tools.emulator.console import Console, Link
 from tools.emulator.wiring import Edge, Plant, Wiring
 
-_LAYOUT = FlashLayout(
-    fs_start=flash.START, fs_blockcount=flash.BLOCKS, fs_blocksize=flash.BLOCK
-)
+_LAYOUT = FlashLayout(fs_start=flash.START, fs_blockcount=flash.BLOCKS, fs_blocksize=flash.BLOCK)
 _BEAT_NS = 1_000_000
 _POWER_ON_RAM = 0xA5  # not zero: firmware must not rely on cleared memory
 _AHEAD_S = 0.002
@@ -158,6 +156,17 @@ class EmulatedPico:
         """Contents of all files on the chip by path, without a leading slash."""
         return flash.read(self.flash_image())
 
+    @property
+    def flash_cells(self) -> bytearray:
+        """All of the flash chip, for changing it (see torn.py)."""
+        cells: bytearray = self._mcu.flash
+        return cells
+
+    @property
+    def flash_port(self) -> Any:
+        """The peripheral through which the chip sends commands to its flash."""
+        return self._mcu.ssi
+
     # -- acting ------------------------------------------------------------------------------
 
     def drive(self, gpio: int, level: int | None) -> None:
@@ -277,6 +286,10 @@ class EmulatedPico:
     def _tail(self) -> str:
         last = bytes(self.console.data[-300:]).decode(errors="replace")
         return f"; the console ended with {last!r}"
+
+    def stop(self) -> None:
+        """Have the run that is under way end here."""
+        self._stop()
 
     def _stop(self) -> None:
         self._ended = True

@@ -14,10 +14,12 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,8 @@ MANIFEST = Path(__file__).with_name("manifest.py")
 # Dates in the image: the release of MicroPython 1.26.1. Any fixed instant would do.
 _EPOCH = "1757548800"
 _FLASH_FOR_CODE = 640 * 1024  # 2 MiB less the file system (MICROPY_HW_FLASH_STORAGE_BYTES)
+_SECTOR = 4096
+SEAL = _FLASH_FOR_CODE - 256  # offset of the seal, in a sector of its own
 _JOBS = 2
 
 
@@ -62,18 +66,23 @@ def build(
         say(f"building the image with {what} frozen in (a minute the first time)")
         _ninja(work, environment)
         flash = (work / "firmware.bin").read_bytes()
-        if len(flash) > _FLASH_FOR_CODE:
+        if len(flash) > _FLASH_FOR_CODE - _SECTOR:
             raise ToolError(
-                f"the image has {len(flash)} bytes and only {_FLASH_FOR_CODE} fit below the "
-                "file system"
+                f"the image has {len(flash)} bytes and only {_FLASH_FOR_CODE - _SECTOR} fit below "
+                "the file system"
             )
         output.parent.mkdir(parents=True, exist_ok=True)
         fresh = output.with_name(output.name + ".new")
-        fresh.write_bytes(uf2.encode(flash))
+        fresh.write_bytes(uf2.encode(flash, {SEAL: seal(flash)} if tree else None))
         fresh.replace(output)  # at once: others may be waiting to read it
-    free = _FLASH_FOR_CODE - len(flash)
+    free = _FLASH_FOR_CODE - _SECTOR - len(flash)
     say(f"{len(flash)} bytes of flash used, {free} left for code")
     return output
+
+
+def seal(flash: bytes) -> bytes:
+    """What firmware/hal/system.py compares the image with: its length and CRC-32."""
+    return struct.pack("<8sII", b"tailgate", len(flash), zlib.crc32(flash)).ljust(256, b"\xff")
 
 
 def ensure_bare(say: Callable[[str], None] = step) -> Path:

@@ -6,6 +6,7 @@ The format is Microsoft's: blocks of 512 bytes with 256 bytes of flash content e
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 FLASH_START = 0x10000000
 FAMILIES = {
@@ -22,12 +23,14 @@ _START0, _START1, _END = 0x0A324655, 0x9E5D5157, 0x0AB16F30
 _FAMILY_PRESENT = 0x2000
 
 
-def encode(flash: bytes) -> bytes:
-    """The UF2 file that puts `flash` at the start of an RP2040's flash."""
-    count = -(-len(flash) // _PAYLOAD)
+def encode(flash: bytes, also: Mapping[int, bytes] | None = None) -> bytes:
+    """The UF2 file that puts `flash` at the start of an RP2040's flash, and `also` whole pages of
+    256 bytes at other offsets."""
+    parts = {start: flash[start : start + _PAYLOAD] for start in range(0, len(flash), _PAYLOAD)}
+    parts |= also or {}
+    count = len(parts)
     blocks = []
-    for index in range(count):
-        start = index * _PAYLOAD
+    for index, (start, part) in enumerate(sorted(parts.items())):
         head = struct.pack(
             "<8I",
             _START0,
@@ -39,7 +42,7 @@ def encode(flash: bytes) -> bytes:
             count,
             _RP2040,
         )
-        data = flash[start : start + _PAYLOAD].ljust(_PAYLOAD, b"\0")
+        data = part.ljust(_PAYLOAD, b"\0")
         blocks.append(head + data.ljust(476, b"\0") + struct.pack("<I", _END))
     return b"".join(blocks)
 

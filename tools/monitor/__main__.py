@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from tools import client
 from tools.monitor import plot
 from tools.monitor.feeds import Feed, MqttFeed, SerialFeed, View
 from tools.monitor.log import Log
@@ -76,12 +77,13 @@ def _stamp() -> str:
 def as_json(view: View) -> str:
     """One line: the board's own status, with `time`, `online` and, when away, `trouble`."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    body: dict[str, Any] = {"time": now.replace("+00:00", "Z"), "device": view.name}
+    at = now.replace("+00:00", "Z")  # of this machine: the board's clock may not be set
+    body: dict[str, Any] = {"time": at, "device": view.name}
     body["online"] = view.online
     if view.trouble:
         body["trouble"] = view.trouble
     if view.status is not None and view.online:
-        body |= dict(view.status.raw)
+        body |= dict(view.status.raw) | {"time": at}
     return json.dumps(body)
 
 
@@ -210,6 +212,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="CSV", help="only plot this log, ask no board"
     )
+    parser.add_argument(
+        "--set-time", action="store_true", help="first set the clock of the board from here"
+    )
     parser.add_argument("--once", action="store_true", help="print the status and end")
     parser.add_argument("--json", action="store_true", help="JSON, an object a line")
     parser.add_argument("--plain", action="store_true", help="lines, also in a terminal")
@@ -245,6 +250,12 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     if options.mqtt and options.port:
         raise ToolError("either a port or --mqtt, not both")
+    if options.set_time:
+        where = options.mqtt or options.port
+        if options.mqtt and "://" not in where:
+            where = f"mqtt://{where}"
+        with client.connect(where) as board:
+            board.set_time()
     if options.mqtt or (options.port or "").startswith(("mqtt://", "mqtts://")):
         address = options.mqtt or options.port
         feed: Feed = MqttFeed(address if "://" in address else f"mqtt://{address}")

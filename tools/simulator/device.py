@@ -62,7 +62,8 @@ class SimulatedDevice:
     comes on top, see bytecode.py), the board's own size when None. `ticks_us`: what ticks_us()
     begins with, for tests of its wrap at 2**30. `frozen`: False for a board with a stock
     image, which keeps the modules in its heap. `block`: most scans fetched together. `stall_s`:
-    real seconds that the chip may compute without letting time pass.
+    real seconds that the chip may compute without letting time pass. `uart`: path of the terminal
+    at the end of its serial pins.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class SimulatedDevice:
         stall_s: float = 10.0,
         interpreter: str | Path | None = None,
         frozen: bool = True,
+        uart: str = "",
         on_output: Callable[[bytes], None] | None = None,
     ) -> None:
         self.board = load_board(board) if isinstance(board, str) else board
@@ -105,6 +107,7 @@ class SimulatedDevice:
         self._stall_s = stall_s
         self._interpreter = interpreter
         self._frozen = frozen
+        self._uart = uart
         self._built: bytecode.Built | None = None
         self._keep = contextlib.ExitStack()
         if flash is None:
@@ -307,7 +310,8 @@ class SimulatedDevice:
             link_to = self.flash / name
             link_to.unlink(missing_ok=True)
             link_to.symlink_to(folder)
-        self._child = _Child([str(x) for x in [*command, *self._built.path, self.root]])
+        words = [str(x) for x in [*command, *self._built.path, self.root]]
+        self._child = _Child(words, self._uart)
 
     def _end_child(self) -> bytes:
         """Kill the chip's process; what its console still held."""
@@ -482,7 +486,7 @@ class SimulatedDevice:
 class _Child:
     """The MicroPython process, its console and its two pipes."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], uart: str = "") -> None:
         down, self._answers = os.pipe()
         self._requests, up = os.pipe()
         ends = {"{down}": str(down), "{up}": str(up)}
@@ -496,7 +500,8 @@ class _Child:
                 pass_fds=(down, up),
                 start_new_session=True,
                 bufsize=0,
-                env={k: v for k, v in os.environ.items() if k != "MICROPYPATH"},
+                env={k: v for k, v in os.environ.items() if k != "MICROPYPATH"}
+                | {"SIMULATED_UART": uart},
             )
         finally:
             os.close(down)

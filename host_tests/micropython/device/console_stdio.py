@@ -14,7 +14,7 @@ worst_ms = 0
 
 def selftest():
     gc.collect()
-    return [("heap", True, str(gc.mem_alloc())), ("worst_ms", True, str(worst_ms))]
+    return [("heap", True, str(gc.mem_alloc()), 0), ("worst_ms", True, str(worst_ms), 0)]
 
 
 async def control():

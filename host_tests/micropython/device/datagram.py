@@ -1,5 +1,6 @@
 # Asks lib/datagram.py's questions on the real unix port; called by test_datagram.py:
-# `datagram.py dns|ntp PORT [NAME]` prints the answer or the reason, and how far another task got.
+# `datagram.py dns|mdns|ntp PORT [NAME]` prints the answer or the reason, and how far another task
+# got.
 
 import asyncio
 import sys
@@ -18,7 +19,11 @@ async def main(what, port, name):
 
     task = asyncio.create_task(other())
     try:
-        if what == "dns":
+        if what == "mdns":
+            # for the group of all who answer for .local names: one on loopback, and no DNS server
+            datagram._MDNS = ("127.0.0.1", port)
+            print("answer", await datagram.lookup(name, "127.0.0.1", 1))
+        elif what == "dns":
             print("answer", await datagram.lookup(name, "127.0.0.1", port))
         else:
             print("answer", await datagram.network_time("127.0.0.1", port))

@@ -11,10 +11,12 @@
 # locked. That is why the clock is a pair (epoch, microseconds in the epoch): microseconds alone
 # would outgrow the 31-bit small integers after 18 minutes.
 
+import io
 import os
 import sys
 from array import array
 
+import uselect
 import utime
 from micropython import const
 
@@ -506,6 +508,89 @@ class Timer:
 
 def _nothing(_):
     pass
+
+
+class UART(io.IOBase):
+    # Its wires end in the terminal that $SIMULATED_UART names: the slave side of a pty, mostly.
+    # Sends as fast as its baud rate lets it, from a buffer of `txbuf` bytes; write() never waits,
+    # and what nobody takes at the other end is lost.
+    def __init__(self, id, baudrate=9600, tx=None, rx=None, txbuf=256, rxbuf=256, **_):
+        path = os.getenv("SIMULATED_UART")
+        if not path:
+            raise OSError(19)  # ENODEV
+        self._file = open(path, "r+b")
+        self._poll = uselect.poll()
+        self._poll.register(self._file, uselect.POLLIN)
+        self._wire = uselect.poll()
+        self._wire.register(self._file, uselect.POLLOUT)
+        self._us = 10_000_000 // baudrate  # a byte
+        self._size = txbuf
+        self._epoch = _epoch
+        self._sent = _now  # when all that was written is on the wire
+
+    def _room(self):
+        # Bytes that fit into the buffer now.
+        if self._epoch != _epoch:
+            self._sent -= EPOCH_US
+            self._epoch = _epoch
+        if self._sent < _now:
+            self._sent = _now
+        return self._size - (self._sent - _now) // self._us
+
+    def ioctl(self, request, arg):
+        if request != 3:  # MP_STREAM_POLL
+            return 0
+        got = 0
+        if arg & uselect.POLLIN:
+            for _, flags in self._poll.ipoll(0):
+                got = flags & uselect.POLLIN
+        if arg & uselect.POLLOUT and self._room() > 0:
+            got |= uselect.POLLOUT
+        return got
+
+    def any(self):
+        return self.ioctl(3, uselect.POLLIN)
+
+    def read(self, size):
+        return self._file.read(size) if self.any() else None
+
+    def readinto(self, data, size=-1):
+        return self._file.readinto(data) if self.any() else None
+
+    def write(self, data):
+        size = min(len(data), self._room())
+        if size <= 0:
+            return None
+        self._sent += size * self._us
+        for i in range(size):
+            for _ in self._wire.ipoll(0):
+                self._file.write(bytes(data[i : i + 1]))
+        return size
+
+
+class I2C:
+    # With the FRAM that lies in `fram.bin` beside the flash's files, if it does.
+
+    def __init__(self, id=-1, *, scl=None, sda=None, freq=400000):
+        pass
+
+    def readfrom_mem(self, addr, memaddr, nbytes, *, addrsize=8):
+        with self._open(addr) as chip:
+            chip.seek(memaddr)
+            return chip.read(nbytes)
+
+    def writeto_mem(self, addr, memaddr, buf, *, addrsize=8):
+        with self._open(addr) as chip:
+            chip.seek(memaddr)
+            chip.write(buf)
+
+    def _open(self, addr):
+        if addr != 0x50:
+            raise OSError(5)
+        try:
+            return open("fram.bin", "r+b")
+        except OSError:
+            raise OSError(5)  # EIO: nobody answers
 
 
 class WDT:

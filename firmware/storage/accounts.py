@@ -1,0 +1,194 @@
+"""Closes the hours, days and months of the energy history when they are over.
+
+Role: every Wh into the period that it belongs to. Functions on the state of energy.py, which loads
+them four times an hour, and when records wait to be written.
+Called by: boot (load) and the outer lane's storage task (advance, flush).
+
+Nothing is put into a period that it may not belong to. While the time is unknown the counters
+count on and no period runs. When it becomes known, the energy since the start of the device is
+spread evenly over the time since then. Energy of an earlier start that never knew the time counts
+where it is certain (in the month, when no month has ended since), and nowhere else.
+
+Closed periods wait in RAM until flash may be written. Wear: docs/storage.md.
+"""
+
+import binascii
+import struct
+
+from micropython import const
+
+from firmware import timezone
+from firmware.storage import files
+from firmware.storage.energy import whole_wh
+from firmware.storage.history import DAYS, HOURS, KEPT, find, path, size_of
+
+_SPARE = const(1)  # as in history.py
+_CRC = const(0x14474831)
+_QUARTER_S = const(900)  # every zone is some quarters of an hour from UTC
+_STEPS = const(16)  # quarters made up for at a time
+_WAITING = const(30)  # records that are closed and not on flash yet
+_STEP_S = const(5)  # a clock that moves by more was set
+
+
+def period(kind: int, utc: int, local: int) -> int:
+    """Number of the period that holds the second `utc` since 1970 (`local`: in local time)."""
+    if kind == HOURS:
+        return utc // 3600
+    if kind == DAYS:
+        return local // 86400
+    year, month, _ = timezone.civil_from_days(local // 86400)
+    return year * 12 + month - 1
+
+
+def begin(kind: int, number: int) -> int:
+    """First second of a period: UTC for hours, local for days and months."""
+    if kind == HOURS:
+        return number * 3600
+    if kind == DAYS:
+        return number * 86400
+    return timezone.days_from_civil(number // 12, number % 12 + 1, 1) * 86400
+
+
+def load(h, totals_mwh, mark):
+    """At boot: the counters as last saved, and what mark() had given then (or None)."""
+    h.wh = whole_wh(totals_mwh)
+    try:
+        utc, wh = mark
+        wh = [int(x) for x in wh] if wh else h.wh
+        # counters of flash and mark may be of different ages when a slot was damaged
+        if int(utc) > 0 and len(wh) == h.count:
+            h.seen = [int(utc), [min(a, b) for a, b in zip(wh, h.wh)]]
+    except (TypeError, ValueError):
+        pass
+
+
+def advance(h, utc, up_s, rule, wh):
+    """Account for the time up to `utc`, a quarter of an hour at a time."""
+    local = timezone.Zone(rule).local
+    offset = utc - up_s
+    if h.edge == 0:
+        _open(h, offset, local)
+        h.edge = h.known = offset
+    elif not -_STEP_S <= offset - h.offset <= _STEP_S:
+        # The clock was set: the energy up to now belongs where it was counted so far.
+        _tick(h, utc, local(utc), wh)
+        h.edge = h.known = utc
+        h.wh = wh
+    h.offset = offset
+    for _ in range(_STEPS):
+        edge = (h.edge // _QUARTER_S + 1) * _QUARTER_S
+        if edge > utc:
+            h.known = utc
+            h.wh = wh
+            h.quarter = utc // _QUARTER_S
+            h.day_wh = sum(h.begun[DAYS])
+            h.is_known = True
+            break
+        if len(h.waiting) > _WAITING - 3 and edge + _QUARTER_S < utc:
+            break  # flash first
+        part = edge - h.known
+        whole = utc - h.known
+        at_edge = [a + (b - a) * part // whole for a, b in zip(h.wh, wh)]
+        _tick(h, edge, local(edge), at_edge, utc)
+        h.edge = edge
+
+
+def _open(h, utc, local):
+    """The first periods of this start, which began at `utc`, with the counters as loaded."""
+    first = h.wh
+    seen_wh = None
+    seen = [-1, -1, -1]
+    if h.seen:
+        then, seen_wh = h.seen
+        seen = [period(kind, then, local(then)) for kind in range(3)]
+    for kind in range(3):
+        now = period(kind, utc, local(utc))
+        row = find(h, kind, now)
+        then = seen[kind]
+        start = first
+        if then == now:  # all since then is in it
+            past = row or find(h, kind, now - 1)
+            if past:
+                start = past[0] if row else past[1]
+        else:
+            if 0 <= then < now:
+                past = find(h, kind, then)
+                before = past or find(h, kind, then - 1)
+                if before:
+                    _put(h, kind, then, before[0] if past else before[1], seen_wh)
+            if row:  # the clock says a period again that had been closed
+                start = _less(first, row)
+        past = find(h, kind, now - 1)
+        if not row and not (past and past[1] == start):
+            _put(h, kind, now, start, first)
+        h.periods[kind] = now
+        h.begun[kind] = start
+
+
+def _tick(h, utc, local, wh, until=0):
+    """Close the periods that have ended by `utc`; hours only if still kept at `until`."""
+    for kind in range(3):
+        now = period(kind, utc, local)
+        was = h.periods[kind]
+        if now == was:
+            continue
+        start = h.begun[kind]
+        if now > was:
+            if kind != HOURS or was >= until // 3600 - KEPT[HOURS]:
+                _put(h, kind, was, start, wh)
+            start = wh
+        row = find(h, kind, now)
+        if row:  # the clock was set back, before or just now: go on with what that period had
+            start = _less(start, row)
+        if row or now < was:  # a restart has to know
+            _put(h, kind, now, start, wh)
+        h.periods[kind] = now
+        h.begun[kind] = start
+
+
+def _put(h, kind, number, start, end):
+    """Have a record written when flash may be."""
+    for i, row in enumerate(h.waiting):
+        if row[0] == kind and row[1] == number:
+            h.waiting[i] = (kind, number, start, end)
+            return
+    if len(h.waiting) >= _WAITING:  # flash has refused for a day: the oldest hour is given up
+        for i, row in enumerate(h.waiting):
+            if row[0] == HOURS:
+                h.waiting.pop(i)
+                break
+        else:
+            h.waiting.pop(0)
+    h.waiting.append((kind, number, start, end))
+
+
+def flush(h) -> bool:
+    """Write a record that waits; returns whether more do. Raises files.StorageError; the
+    older records are intact then, and the next call tries again."""
+    if not h.waiting:
+        return False
+    kind, number, start, end = h.waiting[0]
+    raw = struct.pack("<%dI" % (2 * h.count + 1), number, *start, *end)
+    raw += struct.pack("<I", binascii.crc32(raw, _CRC) & 0xFFFFFFFF)
+    name = path(h, kind)
+    at = number % (KEPT[kind] + _SPARE) * size_of(h)
+    have = files.size(name)
+    if have < 0:
+        files.make_folder(h.folder)
+    try:
+        with open(name, "r+b" if have >= 0 else "wb") as file:
+            if have < at:
+                file.seek(max(have, 0))
+                for _ in range(at - max(have, 0)):
+                    file.write(b"\0")
+            file.seek(at)
+            file.write(raw)
+    except OSError as error:
+        raise files.StorageError("cannot write %s: %s" % (name, files.why(error)))
+    h.waiting.pop(0)
+    return len(h.waiting) > 0
+
+
+def _less(wh, row):
+    """Counters less the energy of a record: what they would have begun at."""
+    return [x - (b - a) for x, a, b in zip(wh, row[0], row[1])]

@@ -1,0 +1,266 @@
+"""The strip: records appended to flash that was erased beforehand, so that saving erases nothing.
+
+Role: what changes often (energy, heat, trips, journal) lies here until the files follow. On the
+RP2040 interrupts stand still for 45 to 400 ms while a block is erased, for 1 ms while a page is
+programmed.
+Called by: boot (records), the storage task (append, erase; keeper.py says when each is allowed).
+
+A block of the strip belongs to a littlefs file of exactly one block, `strip/<n>`: littlefs keeps
+no pointers in it, and moves nothing that nobody writes. strip_setup.py finds it in the raw flash
+by the random name in its first bytes. From then on only raw calls touch it.
+
+Block: name (16 bytes: magic, random), number (4), CRC-32 of both (4), records. A block without a
+number is blank. Record: kind (1), length of the payload in words (1), payload, CRC-32 (4) of all
+that, begun with the block's number. After each start records go on at the next page, so that none
+is written over a torn one; a page is programmed several times, each time with more of its bits
+cleared, as NOR flash allows.
+
+Wear: 4072 bytes a block take 119 records of energy and heat (34 bytes). Saved each minute for ten
+years: 5.26 million, and as many journal records of 34 bytes: 88 400 blocks, so 2950 erases of each
+of 30 blocks; the limit is 10 000. 30 blocks hold 3570 records: 59 hours of minutes, or 48 hours
+and 690 records of the journal.
+"""
+
+import struct
+import time
+from binascii import crc32
+
+from micropython import const
+
+from firmware.storage.files import StorageError
+
+MAGIC = b"TGs1"
+NAME = const(16)
+BLOCK = const(4096)
+_PAGE = const(256)
+_FIRST = const(24)  # of the records
+_ERASE = const(6)  # ioctl
+_TRIES = const(3)
+_SEQ_MAX = const(0x3FFFFFFF)
+
+# kinds of records
+FULL = const(1)  # totals and heat, see keeper.py
+DELTA = const(2)
+JOURNAL = const(3)
+LATCH = const(4)  # text of latch.json
+FILE = const(5)  # part of a file that is to be written
+
+_DIRTY = const(-1)  # has to be erased
+_BLANK = const(0)
+
+
+class Strip:
+    """Blocks of `device` by their numbers there. `device`: readblocks and writeblocks with an
+    offset, ioctl(6) erases."""
+
+    def __init__(self, device, blocks):  # on demand: strip
+        self._device = device
+        self._page = bytearray(_PAGE)
+        self._blocks = []
+        self._seqs = []  # number of each block, or _BLANK, _DIRTY
+        self._now = -1  # which one is written
+        self.seq = 0  # its number
+        self._at = BLOCK  # next byte in it
+        self.covered = 0  # blocks below this number hold nothing that the files do not have
+        self.appends = 0
+        self.erases = 0
+        self.bad = 0  # torn records of the last start
+        self._good = 0  # end of the valid record that was read last
+        self.blind_us = 0  # how long flash was programmed or erased, modulo 2**29
+        self.worst_us = 0
+        for block in blocks:
+            self.add(block)
+
+    def add(self, block: int):  # on demand: strip
+        """One more block, with a name."""
+        self._blocks.append(block)
+        self._seqs.append(self._look(block))
+        if self._seqs[-1] > self.seq:
+            self.seq = self._seqs[-1]
+            self._now = len(self._seqs) - 1
+            self._at = self._end(block)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def blanks(self) -> int:
+        """Blocks that wait erased."""
+        return self._seqs.count(_BLANK)
+
+    def left(self) -> int:
+        """Bytes left in the block that is written."""
+        return BLOCK - self._at
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _read(self, block, at, buffer):
+        if self._device.readblocks(block, buffer, at):
+            raise StorageError("the flash cannot be read")
+        return buffer
+
+    def _look(self, block):  # on demand: strip
+        head = self._read(block, 0, bytearray(_FIRST))
+        if head[NAME:] == b"\xff" * 8:
+            return _BLANK if self._is_blank(block) else _DIRTY
+        seq, crc = struct.unpack("<II", head[NAME:])
+        if not 0 < seq <= _SEQ_MAX or crc32(head[:-4]) & 0xFFFFFFFF != crc:
+            return _DIRTY
+        return seq
+
+    def _is_blank(self, block):  # on demand: strip
+        """Whether nothing stands behind its name."""
+        page = self._page
+        for at in range(0, BLOCK, _PAGE):
+            self._read(block, at, page)
+            if at == 0:
+                page[:NAME] = b"\xff" * NAME
+            if page.count(b"\xff") != _PAGE:
+                return False
+        return True
+
+    def _end(self, block):  # on demand: strip
+        """The first page behind the last byte written. (The last bytes of a record may look like
+        erased ones: what is valid counts, too.)"""
+        page = self._page
+        at = BLOCK
+        while at:
+            self._read(block, at - _PAGE, page)
+            if page.count(b"\xff") != _PAGE:
+                break
+            at -= _PAGE
+        end = _FIRST
+        for _ in self._records(block, self.seq):
+            end = self._good
+        return max(at, -(-end // _PAGE) * _PAGE)
+
+    def records(self):
+        """Generator of (kind, payload), the oldest first; `bad`: torn ones after the last."""
+        self.bad = 0
+        for seq in sorted(self._seqs):
+            if seq > 0:
+                yield from self._records(self._blocks[self._seqs.index(seq)], seq)
+
+    def _records(self, block, seq):  # on demand: strip
+        head = bytearray(2)
+        at = _FIRST
+        while at < BLOCK - 6:
+            self._read(block, at, head)
+            words = head[1]
+            if words != 0xFF and at + 6 + 4 * words <= BLOCK:
+                rest = self._read(block, at + 2, bytearray(4 * words + 4))
+                crc = crc32(head, seq)
+                payload = memoryview(rest)[:-4]
+                if struct.pack("<I", crc32(payload, crc) & 0xFFFFFFFF) == rest[-4:]:
+                    self.bad = 0
+                    at += 6 + 4 * words
+                    self._good = at
+                    yield head[0], payload
+                    continue
+            # torn, or the end of what one start has written: the next one began with a page
+            if head != b"\xff\xff":
+                self.bad += 1
+            at = (at // _PAGE + 1) * _PAGE
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def append(self, kind: int, payload):
+        """Add a record of up to 1000 bytes, filled up to whole words with spaces. Raises
+        StorageError: the strip is full (call erase() when that is allowed), or the flash bad."""
+        rest = -len(payload) % 4
+        body = bytes((kind, (len(payload) + rest) // 4)) + payload + b" " * rest
+        for _ in range(_TRIES):
+            if self._at + len(body) + 4 > BLOCK:
+                self._open()
+            crc = crc32(body, self.seq) & 0xFFFFFFFF
+            at = self._at
+            # when it fails, or cells do not hold: go on with another page
+            self._at = ((at + len(body) + 3) // _PAGE + 1) * _PAGE
+            if self._program(self._blocks[self._now], at, body + struct.pack("<I", crc)):
+                self._at = at + len(body) + 4
+                self.appends += 1
+                return
+        raise StorageError("the flash does not hold what is written")
+
+    def _open(self):  # on demand: strip
+        """Go on with the next blank block."""
+        n = len(self._blocks)
+        for i in range(self._now + 1, self._now + 1 + n):
+            i %= n
+            if self._seqs[i] == _BLANK:
+                block = self._blocks[i]
+                name = self._read(block, 0, bytearray(NAME))
+                number = struct.pack("<I", self.seq + 1)
+                number += struct.pack("<I", crc32(name + number) & 0xFFFFFFFF)
+                self._seqs[i] = _DIRTY
+                if self._program(block, NAME, number):
+                    self.seq += 1
+                    self._seqs[i] = self.seq
+                    self._now = i
+                    self._at = _FIRST
+                    return
+        raise StorageError("no erased flash is left")
+
+    def _program(self, block, at, data) -> bool:
+        """Program bytes that are blank so far, page by page; False when they do not hold."""
+        page = self._page
+        done = 0
+        while done < len(data):
+            start = (at + done) % _PAGE
+            part = data[done : done + _PAGE - start]
+            base = at + done - start
+            self._read(block, base, page)
+            page[start : start + len(part)] = part
+            began = time.ticks_us()
+            failed = self._device.writeblocks(block, page, base)
+            self._blind(began)
+            if failed:
+                raise StorageError("the flash cannot be written")
+            self._read(block, base, page)
+            if page[start : start + len(part)] != part:
+                return False
+            done += len(part)
+        return True
+
+    def _blind(self, began):
+        took = time.ticks_diff(time.ticks_us(), began)
+        self.blind_us = (self.blind_us + took) & 0x1FFFFFFF
+        if took > self.worst_us:
+            self.worst_us = took
+
+    def _stale(self) -> int:
+        """Place of the block that may be erased next, the oldest first (a record may take back an
+        older one); -1: none."""
+        best = -1
+        for i, seq in enumerate(self._seqs):
+            if seq == _DIRTY:
+                return i
+            if 0 < seq < self.covered and seq != self.seq:
+                if best < 0 or seq < self._seqs[best]:
+                    best = i
+        return best
+
+    def can_erase(self) -> bool:
+        """Whether some block may be erased."""
+        return self._stale() >= 0
+
+    def erase(self) -> bool:  # on demand: strip
+        """Erase one block that is not needed any more; False: there is none. Raises
+        StorageError."""
+        i = self._stale()
+        if i < 0:
+            return False
+        block = self._blocks[i]
+        name = self._read(block, 0, bytearray(NAME))
+        if self._seqs[i] != _DIRTY:
+            # A cut may leave half of it: first of all its number is made invalid.
+            self._seqs[i] = _DIRTY
+            self._program(block, NAME, bytes(8))
+        began = time.ticks_us()
+        failed = self._device.ioctl(_ERASE, block)
+        self._blind(began)
+        if failed:
+            raise StorageError("the flash cannot be erased")
+        self.erases += 1
+        if self._program(block, 0, name) and self._is_blank(block):
+            self._seqs[i] = _BLANK
+        return True

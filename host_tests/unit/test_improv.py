@@ -1,0 +1,402 @@
+"""Wi-Fi from a browser: packets on the console's port, which harm no text."""
+
+import asyncio
+import random
+import sys
+
+import pytest
+
+from firmware.interfaces import console
+from firmware.interfaces.console import Console
+from firmware.storage import files
+from host_tests.fakes.fake_console_app import FakeApp, FakePort
+from host_tests.fakes.improv_peer import Radio, Reader, call, credentials, framed, texts
+
+PASSWORD = "correct horse battery"
+ERROR = {name: (2, bytes((number,))) for name, number in
+         {"none": 0, "invalid": 1, "unknown": 2, "not joined": 3, "other": 255}.items()}  # fmt: skip
+READY, JOINING, JOINED = ((1, bytes((number,))) for number in (2, 3, 4))
+NOTHING = (4, b"\x01\x00")  # result of call 1 without texts
+
+
+class Bench:
+    """A console at a fake port with a fake radio; `session` runs a coroutine while it serves."""
+
+    def __init__(self, folder):
+        self.app = FakeApp(folder=folder)
+        self.radio = Radio({"Barn": PASSWORD, "Café ☕": "", "x" * 32: "y" * 63}, self._turn)
+        self.app.network = self.radio
+        self.port = FakePort()
+        self.console = Console(self.app, self.port)
+        self.reader = Reader()
+
+    async def _turn(self):
+        await asyncio.sleep(0.05)
+
+    def session(self, script):
+        async def body():
+            task = asyncio.create_task(self.console.run())
+            try:
+                return await asyncio.wait_for(script(self), 60)
+            finally:
+                task.cancel()
+
+        return asyncio.run(body())
+
+    async def settle(self):
+        quiet = 0
+        while quiet < 3:
+            before = len(self.port.out)
+            await asyncio.sleep(0.03)
+            joining = self.console._joining is not None and not self.console._joining.done()
+            idle = self.port.is_idle() and not self.console._busy and not joining
+            quiet = quiet + 1 if idle and len(self.port.out) == before else 0
+        self.reader.feed(bytes(self.port.out))
+        self.port.out = bytearray()
+
+    async def ask(self, data):
+        """Send bytes; the packets that came back."""
+        self.port.send(data)
+        await self.settle()
+        return self.reader.take()
+
+    def text(self):
+        """The text that came between packets since the last call."""
+        text, self.reader.text = self.reader.text.decode(), b""
+        return text
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "_sleep_ms", lambda ms: asyncio.sleep(min(ms, 10) / 1000))
+    return Bench(str(tmp_path / "data"))
+
+
+def test_what_a_browser_asks_first(bench):
+    async def script(b):
+        assert await b.ask(call(2)) == [ERROR["none"], READY]
+        b.radio.ssid = "Barn"
+        assert await b.ask(call(2)) == [ERROR["none"], JOINED, (4, b"\x02\x00")]
+        none, (kind, data) = await b.ask(call(3))
+        assert (none, kind) == (ERROR["none"], 4)
+        b.app.settings.set("device.name", "")
+        assert texts(data) == (3, ["Tailgate", "0.1.0", b.app.board.chip, "Tailgate"])
+        assert texts((await b.ask(call(3)))[1][1])[1][3] == b.app.device_id
+        assert [texts(data) for _, data in (await b.ask(call(7)))[1:]] == [(7, ["3"])]
+        b.radio.ssid = ""
+        assert [texts(data) for _, data in (await b.ask(call(7)))[1:]] == [(7, ["2"])]
+        assert b.text() == "", "neither echo nor answer as text"
+
+    bench.session(script)
+
+
+def test_networks_in_reach(bench):
+    async def script(b):
+        none, *rows = await b.ask(call(4))
+        assert none == ERROR["none"]
+        assert [texts(data) for kind, data in rows if kind == 4] == [
+            (4, ["Barn", "-44", "YES"]),
+            (4, ["Café ☕", "-46", "YES"]),
+            (4, ["x" * 32, "-72", "YES"]),
+            (4, []),
+        ]
+
+    bench.session(script)
+
+
+@pytest.mark.parametrize(
+    "ssid, password", [("Barn", PASSWORD), ("Café ☕", ""), ("x" * 32, "y" * 63)]
+)
+def test_a_network_that_can_be_joined_is_kept(bench, ssid, password):
+    async def script(b):
+        b.app.settings.set("wifi.ssid", "Old")
+        b.app.settings.set("wifi.password", "old password")
+        b.app.settings.save()
+        got = await b.ask(credentials(ssid, password))
+        assert got == [ERROR["none"], JOINING, JOINED, NOTHING]
+        assert b.radio.asked == [(ssid, password)]
+        stored, _, _ = files.read(b.app.settings._path)
+        assert ssid in stored.decode() and (password or ssid) in stored.decode()
+        assert not b.app.settings.changed()
+        text = b.text()
+        assert "# Wi-Fi: %s: joined and saved\r\n" % ssid in text
+        assert not password or password not in text
+        assert (await b.ask(b"events --json\n")) == []
+        assert not password or password not in b.text()
+        assert not any(
+            password.encode() in line for line in b.console._editor._history if password
+        )
+
+    bench.session(script)
+
+
+def wifi(settings):
+    return {name: settings.get(name) for name in settings.names() if name.startswith("wifi.")}
+
+
+@pytest.mark.parametrize("ssid, password, why", [
+    ("Barn", "wrong horse", "wrong password"), ("Farm", PASSWORD, "no network of that name"),
+])  # fmt: skip
+def test_a_network_that_cannot_be_joined_changes_nothing(bench, ssid, password, why):
+    async def script(b):
+        b.app.settings.set("wifi.ssid", "Old")
+        b.app.settings.set("wifi.password", "old password")
+        b.app.settings.save()
+        before = wifi(b.app.settings)
+        got = await b.ask(credentials(ssid, password))
+        assert got == [ERROR["none"], JOINING, READY, ERROR["not joined"]]
+        assert wifi(b.app.settings) == before and not b.app.settings.changed()
+        assert b.text() == "# Wi-Fi: %s: %s\r\n" % (ssid, why)
+        assert b.app.journal.last_seq == 0
+        assert (await b.ask(credentials("Barn", PASSWORD)))[-1] == NOTHING, "and now the right one"
+
+    bench.session(script)
+
+
+def test_what_cannot_be_saved_is_not_kept(bench):
+    """Flash is not free for as long as the command waits: the browser hears of an error."""
+
+    async def script(b):
+        b.app.settings.set("wifi.ssid", "Old")
+        b.app.settings.save()
+        before = wifi(b.app.settings)
+        files.write, write = refuse, files.write
+        try:
+            got = await b.ask(credentials("Barn", PASSWORD))
+        finally:
+            files.write = write
+        assert got == [ERROR["none"], JOINING, READY, ERROR["other"]]
+        assert "# Wi-Fi: Barn: flash is full\r\n" in b.text()
+        assert wifi(b.app.settings) == before and not b.app.settings.changed()
+
+    def refuse(path, text):
+        raise files.StorageError("flash is full")
+
+    bench.session(script)
+
+
+def test_a_save_that_waits_for_a_quiet_moment(bench):
+    tries = []
+
+    def busy(path, text):
+        tries.append(path)
+        if len(tries) < 4:
+            raise files.NotYet("an outlet carries more than half its rating")
+        return write(path, text)
+
+    write = files.write
+
+    async def script(b):
+        files.write = busy
+        try:
+            got = await b.ask(credentials("Barn", PASSWORD))
+        finally:
+            files.write = write
+        assert got == [ERROR["none"], JOINING, JOINED, NOTHING]
+        assert len(tries) == 4 and not b.app.settings.changed()
+
+    bench.session(script)
+
+
+def test_the_console_answers_while_a_network_is_tried(bench):
+    async def script(b):
+        b.radio._tries = 40
+        b.port.send(credentials("Barn", PASSWORD))
+        b.port.send(b"off bed1\n")
+        b.port.send(call(2))
+        b.port.send(credentials("Other", PASSWORD))
+        await asyncio.sleep(0.5)
+        assert b.radio.ssid == "", "still trying"
+        b.reader.feed(bytes(b.port.out))
+        assert b.reader.text.startswith(b"ok bed1\r\n")
+        assert b.app.controller.log == [("off", 2, 1, False)] or b.app.controller.log
+        assert b.reader.take() == [
+            ERROR["none"], JOINING, ERROR["none"], JOINING, ERROR["none"], ERROR["other"],
+        ]  # fmt: skip
+        b.port.out = bytearray()
+        await b.settle()
+        assert b.reader.take() == [JOINED, NOTHING]
+        assert b.radio.asked == [("Barn", PASSWORD)]
+
+    bench.session(script)
+
+
+def test_the_name_of_the_device(bench):
+    async def script(b):
+        assert [texts(data) for _, data in (await b.ask(call(6)))[1:]] == [(6, ["Tailgate"])]
+        got = await b.ask(call(6, b"my truck"))
+        assert [texts(data) for _, data in got[1:]] == [(6, ["my truck"])]
+        assert b.app.settings.get("device.name") == "my truck" and not b.app.settings.changed()
+        b.text()
+        assert await b.ask(call(6, b"x" * 33)) == [ERROR["none"], ERROR["other"]]
+        assert b.text().startswith("# Wi-Fi: device.name: 'xxx")
+        assert await b.ask(call(6, b"\xff\xfe")) == [ERROR["none"], ERROR["invalid"]]
+        assert b.app.settings.get("device.name") == "my truck"
+
+    bench.session(script)
+
+
+def test_a_board_without_a_radio_knows_no_call(bench):
+    async def script(b):
+        b.app.network = None
+        for packet in (call(2), call(3), call(4), credentials("Barn", PASSWORD)):
+            assert await b.ask(packet) == [ERROR["unknown"]]
+
+    bench.session(script)
+
+
+def test_unknown_calls(bench):
+    async def script(b):
+        for number in (0, 5, 8, 99, 255):
+            assert await b.ask(call(number)) == [ERROR["unknown"]]
+
+    bench.session(script)
+
+
+GOOD = credentials("Barn", PASSWORD)
+
+
+@pytest.mark.parametrize("packet", [
+    GOOD[:-2] + bytes((GOOD[-2] ^ 1, 10)),  # checksum
+    GOOD[:20],  # ends too soon
+    framed(3, b""),
+    framed(3, b"\x01"),
+    framed(3, b"\x02\x01"),  # says one byte, has none
+    framed(3, b"\x02\x00x"),
+    framed(3, bytes((1, 253)) + b"z" * 253),  # longer than what the console holds
+])  # fmt: skip
+def test_a_broken_packet_is_invalid_and_the_console_goes_on(bench, packet):
+    async def script(b):
+        assert await b.ask(packet) == [ERROR["invalid"]]
+        assert await b.ask(b"on bed1\n") == []
+        assert b.text().startswith("ok bed1\r\n")
+        assert await b.ask(call(2)) == [ERROR["none"], READY]
+        assert b.radio.asked == [] and wifi(b.app.settings)["wifi.ssid"] == ""
+
+    bench.session(script)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"\x00\x00", b"\x04Barn", b"\x04Barn\x05abcd", b"\x04Barn\x03abcd", b"\xffBarn\x00",
+    b"\x02\xff\xfe\x00", b"\x01\n\x00", b"\x21" + b"x" * 33 + b"\x00", b"\x01x\x40" + b"y" * 64,
+])  # fmt: skip
+def test_credentials_that_are_none(bench, data):
+    async def script(b):
+        assert await b.ask(call(1, data)) == [ERROR["none"], ERROR["invalid"]]
+        assert b.radio.asked == []
+        assert wifi(b.app.settings) == wifi(FakeApp(folder="none").settings)
+
+    bench.session(script)
+
+
+def test_what_devices_send_is_not_answered(bench):
+    """An end that echoes what the board sends must not make it talk to itself."""
+
+    async def script(b):
+        for kind in (0, 1, 2, 4, 5, 255):
+            assert await b.ask(framed(kind, b"\x01") + b"\n") == []
+        assert await b.ask(b"IMPROV\x01") == []
+        assert b.text() == ""
+
+    bench.session(script)
+
+
+def test_every_end_of_line_may_stand_in_a_packet(bench):
+    """Lengths, texts and checksums that are line feeds or carriage returns."""
+
+    async def script(b):
+        checksums = set()
+        for size in range(1, 33):
+            for tail in range(0, 256, 1 if size in (10, 13) else 64):
+                if tail not in (0, 64) and framed(3, b"")[-1] < 0:
+                    continue
+                data = bytes((size,)) + b"n" * size + bytes((8,)) + b"\x7f" * 7 + bytes((tail,))
+                packet = call(1, data)
+                if packet[-2] in (10, 13) and packet[-2] not in checksums:
+                    checksums.add(packet[-2])
+                    got = await b.ask(packet + b"on bed1\n")
+                    assert got[0] == ERROR["none"]
+                    assert b.text().split("\r\n")[0].startswith(("ok bed1", "# Wi-Fi"))
+        assert checksums == {10, 13}
+
+    bench.session(script)
+
+
+def test_packets_between_lines_and_keys(bench):
+    async def script(b):
+        b.port.send(b"on bed1\n" + call(2) + b"off bed1\n" + call(2)[:-1] + b"outlets --json\n")
+        await b.settle()
+        assert b.reader.take() == [ERROR["none"], READY] * 2
+        text = b.text()
+        assert text.startswith("ok bed1\r\n") and "\x1b" not in text
+        assert text.count("ok bed1\r\n") == 2 and '{"ok": true' in text
+        # a person has typed half a line: it stays, and the packet is found all the same
+        b.port.type("on be")
+        await b.settle()
+        assert await b.ask(call(2)) == [ERROR["none"], READY]
+        b.port.type("d1\r")
+        await b.settle()
+        assert "ok bed1\r\n" in b.text()
+
+    bench.session(script)
+
+
+def test_text_that_looks_like_a_packet_is_text(bench):
+    async def script(b):
+        for line in ("IMPROVE", "IMPROV", "IMPROV1", "improv\x01"):
+            assert await b.ask(line.encode() + b"\n") == []
+            assert b.text().startswith("error: ")
+        assert await b.ask(b"\x00\xf0junk" + call(2)) == [], "not at the start of a line"
+        b.text()
+        assert await b.ask(call(2)) == [ERROR["none"], READY]
+
+    bench.session(script)
+
+
+def test_the_module_is_not_kept(bench):
+    async def script(b):
+        sys.modules.pop("firmware.interfaces.improv", None)
+        await b.ask(call(2))
+        assert "firmware.interfaces.improv" not in sys.modules
+
+    bench.session(script)
+
+
+def test_a_browser_that_stops_reading_holds_nothing_up(bench):
+    async def script(b):
+        b.port.open = False
+        b.port.send((call(4) + call(3)) * 12)
+        for _ in range(2000):
+            await asyncio.sleep(0.01)
+            if b.port.is_idle():
+                break
+        b.port.send(b"off bed1\n")
+        for _ in range(2000):
+            await asyncio.sleep(0.01)
+            if b.app.controller.log:
+                break
+        assert b.app.controller.log[-1][0] == "off"
+
+    bench.session(script)
+
+
+def test_hostile_packets(bench):
+    """Damaged calls: each is answered or passed over, and nothing is ever joined by them."""
+    rng = random.Random(11)
+
+    async def script(b):
+        for _ in range(300):
+            data = bytearray(rng.choice((GOOD, call(2), call(3), call(4), call(6, b"my truck"))))
+            for _ in range(rng.randrange(1, 4)):
+                at = rng.randrange(7, len(data) - 1)
+                data[at] ^= 1 << rng.randrange(8)
+            b.port.send(bytes(data[: rng.randrange(8, len(data) + 1)]) + b"\n\n")
+        await b.settle()
+        for kind, data in b.reader.take():
+            assert kind in (1, 2, 4) and (kind == 4 or len(data) == 1)
+        b.port.send(b"\n" * 300)
+        await b.settle()
+        assert (await b.ask(call(2)))[-1] == READY
+        assert PASSWORD not in b.text()
+
+    bench.session(script)

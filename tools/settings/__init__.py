@@ -1,0 +1,1 @@
+"""A board's settings in a file, and back: `python -m tools.settings`."""
