@@ -78,18 +78,15 @@ class App:
         self.mqtt = None
         self.network = network.make(self)
         self._load()
-        gc.collect()
         self._commands = None
         self._console = None
-        if gc.mem_free() > _PLENTY:
-            self._load_console()
         if self.network is not None or self.board.hal == "portable":
+            gc.collect()
             from firmware.interfaces.mqtt import Mqtt
 
             self.mqtt = Mqtt(self)
         self.tests = SelfTest(self)
         parts("slow").start(self.tests)
-        gc.collect()
 
     # -- boot ----------------------------------------------------------------------------------
 
@@ -113,7 +110,10 @@ class App:
 
     async def _serve_console(self):
         """Task: the console. Where the modules are kept in the heap (stock images), it is loaded
-        when somebody types: a board that only talks MQTT has 35 KB more to work with."""
+        when somebody types: a board that only talks MQTT has 35 KB more to work with, and it takes
+        half a second."""
+        if gc.threshold() <= 0 and gc.mem_free() > _PLENTY:
+            self._load_console()
         while self._console is None and not system.has_input():
             await asyncio.sleep_ms(_LISTEN_MS)
         await self._load_console().run()
@@ -223,6 +223,8 @@ class App:
             tasks.append(asyncio.create_task(guard("mqtt", self.mqtt.run)))
         if gc.threshold() > 0:  # the modules are in the heap, see tools/shrink.py
             gc.threshold(_COLLECT)
+            pieces.forget()
+            gc.collect()
         return tasks
 
     async def _control(self):

@@ -2,17 +2,26 @@
 # heap. tools/shrink.py makes a piece of each one that is marked `# on demand`; where the modules
 # are frozen in, nothing calls demand(). Called by whatever was marked, never by lanes 1 and 2.
 
+import gc
 import sys
 
-_last: list = [0, None]  # number and module of the last piece, if it is one that stays
+from micropython import const
+
+_SPARE = const(65536)
+
+_stay: dict = {}  # modules of the pieces that stay, by number
+_state = [True]  # it starts: there is heap for more than one
 
 
 def demand(number: int):
     """The module of a piece. One with a negative number (a group: its functions are likely to call
-    each other) stays until another piece is asked for, or forget()."""
-    if _last[0] == number:
-        return _last[1]
-    forget()
+    each other) stays until another piece is asked for, or forget(); at the start, when each is
+    asked for several times, as long as there is heap."""
+    module = _stay.get(number)
+    if module is not None:
+        return module
+    if not _state[0] or gc.mem_free() < _SPARE:
+        _stay.clear()
     place = abs(number)
     name = "_%d" % place
     # a look-up reads all of a folder, small files and all, and there are four of them
@@ -23,15 +32,27 @@ def demand(number: int):
         sys.path.pop(0)
     sys.modules.pop(name, None)
     if number < 0:
-        _last[0] = number
-        _last[1] = module
+        _stay[number] = module
     return module
 
 
 def forget():
-    """Let go of the last piece (each half second, task)."""
-    _last[0] = 0
-    _last[1] = None
+    """Let go of the pieces that stay (each half second, task)."""
+    _state[0] = False
+    _stay.clear()
+
+
+def late(me, name: str, table: str):
+    """A method of `me` that stands in a piece, or AttributeError; `table`: of its class, words of
+    `method:number` or `method:number:name there`, see shrink.py."""
+    at = table.find(" %s:" % name)
+    if at < 0:
+        raise AttributeError(name)
+    words = table[at + 1 : table.find(" ", at + 1)].split(":")
+    if len(words) > 2:
+        name = words[2]
+    function = getattr(demand(int(words[1])), name)
+    return lambda *args, **named: function(me, *args, **named)
 
 
 class Rows:
@@ -39,6 +60,7 @@ class Rows:
 
     def __init__(self, text: str):
         self._text = text
+        self._found: dict = {}  # rows by name: those of the outlets are asked for five times
 
     def __iter__(self):
         import json
@@ -54,12 +76,15 @@ class Rows:
         """The row that begins with `name`, or None."""
         import json
 
-        at = self._text.find('["%s",' % name)
-        if at >= 0:
-            found = json.loads(self._text[at : self._text.find("\n", at)])
-            if found[0] == name:
-                return found
-        return None
+        found = self._found.get(name)
+        if found is None:
+            at = self._text.find('["%s",' % name)
+            if at >= 0:
+                found = json.loads(self._text[at : self._text.find("\n", at)])
+                if found[0] != name:  # a name that somebody made up
+                    return None
+                self._found[name] = found
+        return found
 
 
 def row(table, name: str):

@@ -68,6 +68,8 @@ _FOLDERS = 16
 _DEMAND = "firmware.pieces"
 _LOAD = "demand"
 _ROWS = "Rows"
+_LATE = "late"
+_MANY = 4  # methods of a class that are worth a table
 _LONG = 8  # words or rows that are worth a text
 # Code, garbage and data lie side by side as they come, so a collection that waits until the heap
 # is full leaves holes that no buffer fits: 7 KB less were needed than with one each 4 KB. It makes
@@ -229,10 +231,15 @@ class _Program:
         self._outline()
         while self._prune():
             pass
+        tables = [found for module in self._own() for found in self._by_table(module)]
         if _PACKAGE in self.by_name:
             self.by_name[_PACKAGE].tree.body[:0] = ast.parse(_COLLECT + _BUILTIN).body
         self._parameters()
         self._rename()
+        for text, rows in tables:
+            words = [(self.short.get(a, a), n.value, self.short.get(b, b)) for a, n, b in rows]
+            cells = [f"{a}:{n}" if a == b else f"{a}:{n}:{b}" for a, n, b in words]
+            text.value = " ".join(["", *cells, ""])
         for module in self.modules:
             ast.fix_missing_locations(module.tree)
         return self.modules
@@ -283,6 +290,19 @@ class _Program:
                     for function in list(getattr(owner, "body", ())) if _holds(owner) else ():
                         if isinstance(function, _Defs) and function.lineno == line:
                             self._move(module, owner, function, group, pieces)
+        trees = [*(module.tree for module in self.modules), *itertools.chain(*pieces.values())]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        reached = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        reached |= self._spelled()
+        imported = {
+            (node.module or "", alias.name)
+            for module in self.modules
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        while any(self._follow(m, pieces, reached, imported) for m in list(self._own())):
+            pass
         for number, group in enumerate(sorted(pieces), 1):
             path = f"{_PIECES}/{number % _FOLDERS}/_{number}.py"
             tree = ast.Module(pieces[group], [])
@@ -345,6 +365,81 @@ class _Program:
         owner.body[owner.body.index(function)] = stub  # type: ignore[attr-defined]
         _load_demand(module)
 
+    def _by_table(
+        self, module: Module
+    ) -> Iterator[tuple[ast.Constant, list[tuple[str, ast.Constant, str]]]]:
+        """Have the classes of a module find their moved methods by a table, because the call that
+        stays costs 110 bytes and a word of the table 10: (the table's text, its rows of method,
+        number of the piece, name there)."""
+        if is_piece(module.path) or _DEMAND not in self.by_name:
+            return
+        for owner in ast.walk(module.tree):
+            if not isinstance(owner, ast.ClassDef) or owner.bases:
+                continue
+            calls = [(f, _moved_to(f)) for f in owner.body]
+            rows = [(f.name, *to) for f, to in calls if to and isinstance(f, _Defs)]
+            if len(rows) < _MANY or "__getattr__" in _bound(owner):
+                continue
+            owner.body = [f for f, to in calls if not to]
+            text = ast.Constant("")
+            words = [ast.Name("self", ast.Load()), ast.Name("name", ast.Load()), text]
+            found = ast.parse("def __getattr__(self, name): pass").body[0]
+            assert isinstance(found, ast.FunctionDef)
+            found.body = [ast.Return(ast.Call(ast.Name("_late", ast.Load()), words, []))]
+            owner.body.append(found)
+            owner.by_table = [name for name, _, _ in rows]  # type: ignore[attr-defined]
+            if "_late" not in _bound(module.tree):
+                load = ast.ImportFrom(_DEMAND, [ast.alias(_LATE, "_late")], 0)
+                module.tree.body.insert(1, load)
+            yield text, rows
+
+    def _follow(
+        self,
+        module: Module,
+        pieces: dict[str, list[ast.stmt]],
+        reached: set[str],
+        imported: set[tuple[str, str]],
+    ) -> bool:
+        """Move functions and tables of a module that only one of its pieces uses into that piece;
+        whether there was one. `reached`: names that stand as attributes or texts, `imported`:
+        (module, name) of all imports but the pieces'."""
+        users: dict[str, list[list[ast.stmt]]] = {}
+        for body in pieces.values():
+            for node in body:
+                if isinstance(node, ast.ImportFrom) and node.module == module.name:
+                    for alias in node.names:
+                        users.setdefault(alias.name, []).append(body)
+        if not users:
+            return False
+        moved = False
+        for statement in list(module.tree.body):
+            name = _plain_name(statement)
+            bodies = users.get(name, [])
+            if len(bodies) != 1 or name in reached or (module.name, name) in imported:
+                continue
+            used = [n.id for n in ast.walk(module.tree) if isinstance(n, ast.Name)]
+            inside = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name)]
+            body = bodies[0]
+            if used.count(name) > inside.count(name) or any(
+                isinstance(n, _Named) and n.name == name for n in body
+            ):
+                continue
+            try:
+                imports = _imports_for(module, statement, name)
+            except ToolError:
+                continue
+            module.tree.body.remove(statement)
+            for node in list(body):
+                if isinstance(node, ast.ImportFrom) and node.module == module.name:
+                    node.names = [alias for alias in node.names if alias.name != name]
+                    if not node.names:
+                        body.remove(node)
+            own = [n for n in imports if not _imports(n, module.name, name)]
+            at = sum(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body)
+            body[at:at] = [*own, statement]
+            moved = True
+        return moved
+
     def _move_table(
         self,
         module: Module,
@@ -402,7 +497,7 @@ class _Program:
 
     def _used(self) -> tuple[set[str], dict[str, set[str]]]:
         """(words by which something may be reached from anywhere, those by module)."""
-        everywhere = self._spelled() | {_LOAD, _ROWS}  # of which the calls are yet to come
+        everywhere = self._spelled() | {_LOAD, _ROWS, _LATE}  # of which the calls are yet to come
         here: dict[str, set[str]] = {module.name: set() for module in self.modules}
         for module in self.modules:
             own = here[module.name]
@@ -552,6 +647,8 @@ class _Program:
                     put(name, family)
                 for name in _through_self(node):
                     put(name, family)
+                for name in getattr(node, "by_table", ()):
+                    put(name, family)
             for node in module.tree.body:
                 if isinstance(node, _Named) and hasattr(node, "of_class"):
                     for name in {n.attr for n in _attributes_of_first(node)}:
@@ -593,6 +690,48 @@ def _load_demand(module: Module) -> None:
     if not (isinstance(first, ast.ImportFrom) and first.names[0].asname == "_demand"):
         load = ast.alias(_LOAD, "_demand")
         module.tree.body.insert(0, ast.ImportFrom(_DEMAND, [load], 0))
+
+
+def _moved_to(node: ast.stmt) -> tuple[ast.Constant, str] | None:
+    """(number of the piece, name there) of a method that only calls a moved one."""
+    if not isinstance(node, _Defs) or node.decorator_list or node.name.startswith("__"):
+        return None
+    last = node.body[0]
+    if not isinstance(last, ast.Return) or not isinstance(last.value, ast.Call):
+        return None
+    function = last.value.func
+    if not isinstance(function, ast.Attribute) or not isinstance(function.value, ast.Call):
+        return None
+    load = function.value
+    if not isinstance(load.func, ast.Name) or load.func.id != "_demand":
+        return None
+    number = load.args[0]
+    assert isinstance(number, ast.Constant)
+    return number, function.attr
+
+
+def _plain_name(node: ast.stmt) -> str:
+    """The name that a statement of a module gives to a function or to what never changes."""
+    if isinstance(node, _Defs) and not node.decorator_list:
+        return node.name
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+        if isinstance(target, ast.Name):
+            try:
+                hash(ast.literal_eval(node.value))
+            except (ValueError, TypeError):
+                return ""
+            return target.id
+    return ""
+
+
+def _imports(node: ast.stmt, module: str, name: str) -> bool:
+    """Whether a statement imports a name of a module, and nothing else."""
+    return (
+        isinstance(node, ast.ImportFrom)
+        and node.module == module
+        and [alias.name for alias in node.names] == [name]
+    )
 
 
 def _holds(node: ast.AST) -> bool:

@@ -24,7 +24,7 @@ _DOWN_S = const(10)  # shorter interruptions are not worth a record
 _QUIET_S = const(60)  # one wifi_down record a minute at most: the journal is for trips
 
 # WLAN.status() of the Pico W; and of the ESP32, as esp_wifi_types.h of ESP-IDF numbers them
-_WHY = {
+_WHY: dict = {
     -3: "wrong password",
     -2: "no network",
     -1: "failed",
@@ -42,6 +42,7 @@ class Network:
     def __init__(self, app):
         self._app = app
         self._wlan = network.WLAN(network.STA_IF)
+        self._is_on = False
         self._known = []  # (name, password) in the order in which they are tried
         self._ssid = ""  # of the last attempt
         self._failed = ("", "")  # name and reason of the last one that failed
@@ -97,16 +98,16 @@ class Network:
         return name.replace("_", "-").strip("-") or "tailgate"  # RFC 952 knows no _
 
     def _activate(self):  # on demand
-        wlan = self._wlan
-        if wlan.active():
+        if self._is_on:
             return
         country = self._app.settings.get("wifi.country")
         if country:
             network.country(country)
         network.hostname(self._hostname())  # before the interface comes up, so that DHCP has it
-        wlan.active(True)
+        self._wlan.active(True)
+        self._is_on = True
         if sys.platform == "esp32":
-            wlan.config(reconnects=0)  # run() does that, and the reason of a failure shows
+            self._wlan.config(reconnects=0)  # run() does that, and the reason of a failure shows
 
     def begin(self):  # on demand
         """Read the settings, switch the radio on (0.8 s), and with several networks known put the
@@ -181,7 +182,7 @@ class Network:
         self._trying = True
         reason = "no answer"
         try:
-            if not wlan.active():
+            if not self._is_on:
                 self._activate()
             wlan.disconnect()
             wlan.connect(ssid, password or None)
@@ -222,7 +223,7 @@ class Network:
         self._joining = True
         try:
             reason = await self._attempt(ssid, password)
-            if reason and self._wlan.active():
+            if reason and self._is_on:
                 self._wlan.disconnect()  # it must not come up late
             return reason
         finally:

@@ -382,9 +382,9 @@ class Commands:
                         found = self._outlet_names()
                     elif follows == _A_CHANNEL:
                         found = [x.name for x in self._app.board.channels if x.kind != "aux"]
-                    found = found + list(entry[_WORDS])
                     if words[0] == "events":
-                        found += events.KINDS
+                        found = found + list(events.KINDS)
+                    found = found + list(entry[_WORDS])
         return last, [word for word in found if word.startswith(last)]
 
     def _values(self, name):  # on demand

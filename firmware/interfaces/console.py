@@ -404,6 +404,7 @@ class Console:
             await _sleep_ms(_STEP_MS)
             waited_ms += 0 if self._busy else _STEP_MS
             if waited_ms >= _STALL_MS:
+                self._used = 0
                 raise Stalled
         self._prompt = False
 

@@ -23,6 +23,7 @@ _SEND = const(1)
 _ASK_STATE = const(2)
 _ASK_DEVICE = const(3)
 _SCAN = const(4)
+_HOST = const(5)
 _NAME = const(6)
 _ASK_LINK = const(7)
 # states
@@ -34,6 +35,7 @@ _NONE = const(0)
 _INVALID = const(1)
 _UNKNOWN = const(2)
 _NOT_JOINED = const(3)
+_BAD_HOST = const(5)
 _OTHER = const(255)
 
 _WAIT_S = 0.02  # between two looks at a save that waits
@@ -90,7 +92,7 @@ async def answer(app, data, send, note, joining: bool):
         return None
     call = data[9]
     data = data[11:-1]
-    if app.network is None or not (_SEND <= call <= _SCAN or call == _NAME or call == _ASK_LINK):
+    if app.network is None or not _SEND <= call <= _ASK_LINK:
         await send(_error(_UNKNOWN))
         return None
     await send(_error(_NONE))
@@ -100,7 +102,8 @@ async def answer(app, data, send, note, joining: bool):
         await send(await _told(app, call, data, send, joining))
     except (SettingError, CommandError) as error:
         note("Wi-Fi: %s" % error)
-        await send(_error(_OTHER if isinstance(error, CommandError) else _INVALID))
+        number = _BAD_HOST if call == _HOST else _OTHER
+        await send(_error(number if isinstance(error, CommandError) else _INVALID))
     except ValueError:  # not UTF-8, too
         await send(_error(_INVALID))
     return None
@@ -122,11 +125,12 @@ async def _told(app, call, data, send, joining):
         await _networks(app, send)
     elif call == _ASK_LINK:
         return _result(call, ("3" if up else "2",))  # bit 0: online, bit 1: has Wi-Fi
-    elif call == _NAME:
+    elif call == _NAME or call == _HOST:
+        name = "device.name" if call == _NAME else "wifi.hostname"
         if data:
-            app.commands.run("set", ["device.name", bytes(data).decode()], "console")
+            app.commands.run("set", [name, bytes(data).decode()], "console")
             await _save(app)
-        return _result(call, (app.settings.get("device.name") or app.device_id,))
+        return _result(call, (app.settings.get(name) or app.device_id,))
     # Of pages to open there is none: nothing listens.
     return _result(call, ())
 
@@ -155,6 +159,9 @@ async def _begin(app, data, send, note, joining):
     check(entry("wifi.password"), password)
     if not ssid:
         raise ValueError
+    places = [app.settings.get("wifi.ssid" + number) for number in ("", "2", "3")]
+    if ssid not in places and "" not in places:
+        raise CommandError("3 networks are known: first wifi forget <ssid>")
     await send(_state(_JOINING))
     return _join(app, ssid, password, send, note)
 

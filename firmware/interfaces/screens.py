@@ -51,7 +51,7 @@ def _word(value):
     return str(value)
 
 
-def event(app, record) -> str:
+def event(app, record) -> str:  # on demand
     """`<seq> <h:mm:ss.mmm> <outlet|-> <kind> <reason> <value|->` of a journal record."""
     kind = record[journal.KIND]
     reason = record[journal.REASON]
@@ -136,7 +136,9 @@ def status(app, state):  # on demand
     total = state["total"]
     yield _total("total", total["power_w"], total["limit_w"], "W", 0)
     link = state["link"]
-    text = "link     " + ", ".join(["%s %s" % (key, link[key]) for key in sorted(link)])
+    text = "link     " + ", ".join(
+        ["%s %s" % (key, link[key]) for key in ("mqtt", "wifi") if key in link]
+    )
     if state.get("time"):
         text += "   time " + state["time"]
     yield text[:_COLUMNS]
@@ -304,7 +306,7 @@ _SCREENS = {
 }
 
 
-def summary(name: str, result: dict) -> str:
+def summary(name: str, result: dict) -> str:  # on demand
     """What follows `ok` on the first line, or "" when a table follows."""
     if name == "set":
         text = "%s = %s" % (result["name"], result["text"])

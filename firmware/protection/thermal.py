@@ -83,7 +83,7 @@ class Thermal:
         self._before = 0  # restored after a reset, permille
         self.configure(1 << 23, TAU_S[1], COOL_S[1])
 
-    def configure(self, limit: int, tau_s: int, cool_s: int):  # on demand
+    def configure(self, limit: int, tau_s: int, cool_s: int):
         """`limit` = pick-up squared in the load's unit; time constants in seconds. The heat in
         per cent of the limit is kept, because the wire does not cool by a change of settings."""
         b = self._block

@@ -456,9 +456,6 @@ class Settings:
 
     def _find(self, name):  # on demand: schema
         """(row, outlet or None), or (None, None)."""
-        found = pieces.row(SCHEMA, name)
-        if found:
-            return found, None
         dot = name.find(".")
         if dot > 0:
             index = self._board.outlet_index(name[:dot])
@@ -466,7 +463,7 @@ class Settings:
                 found = pieces.row(OUTLET_SCHEMA, name[dot + 1 :])
                 if found:
                     return found, self._board.outlets[index]
-        return None, None
+        return pieces.row(SCHEMA, name), None
 
     def entry(self, name: str) -> tuple:  # on demand: schema
         """(name, type, unit, min, max, default, help, flags) with the board's figures.

@@ -31,17 +31,12 @@ class Radio:
         self.networks = networks
         self.asked = []
         self.ssid = ""
-        self.refuse = ""  # why a scan is refused
         self._sleep = sleep
         self._tries = tries
 
     @property
     def connected(self):
         return self.ssid != ""
-
-    def status(self):
-        state = "up" if self.ssid else "down"
-        return {"state": state, "ssid": self.ssid, "address": "192.0.2.7" if self.ssid else ""}
 
     def scan(self):
         rows = [{"ssid": name, "rssi_dbm": -40 - len(name)} for name in sorted(self.networks)]

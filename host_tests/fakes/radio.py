@@ -48,7 +48,7 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
         self._wait(coroutine, 0)
-        return coroutine
+        return coroutine  # for drop()
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any], ms: int) -> None:
         self._started += 1
@@ -71,7 +71,7 @@ class Tasks:
     def finish(self, coroutine: Coroutine[Any, Any, Any], within: float = 120) -> Any:
         """Run a coroutine beside the others, and return its result."""
         before = len(self.results)
-        self.start(coroutine)
+        self._wait(coroutine, 0)
         end = self.us + within * 1e6
         while len(self.results) == before:
             assert self.us < end, "it does not come to an end"

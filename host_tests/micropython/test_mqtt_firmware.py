@@ -77,6 +77,9 @@ class _Network:
     def status(self):
         return {"state": "up", "ssid": "", "address": "127.0.0.1"}
 
+    def begin(self):
+        pass
+
     async def run(self):
         while True:
             await asyncio.sleep(60)

@@ -476,7 +476,7 @@ def test_export_and_import(app, tmp_path):
     out = run(app, "settings export")["export"]
     assert out["board"] == "simulated" and out["version"] == app.version
     assert out["secrets"] == ["wifi.password"]
-    assert len(out["settings"]) == len(list(app.settings.names())) - 2
+    assert len(out["settings"]) == len(list(app.settings.names())) - 4
     few = run(app, "settings export --changed")["export"]["settings"]
     assert few == {"device.name": "Ü", "supply.hz": 60, "bed1.limit_a": 15.5}
 

@@ -42,7 +42,7 @@ class Bench:
         monkeypatch.setattr(network, "network", radio.module())
         monkeypatch.setattr(network, "asyncio", self.tasks.asyncio)
         self.app: Any = FakeApp(folder=str(folder / "data"))
-        self.app.watchdog = SimpleNamespace(feed=lambda: None)
+        vars(self.app)["watchdog"] = SimpleNamespace(feed=lambda: None)
         self.tasks.tick = self.app.journal.tick
         self.net = self.app.network = network.make(self.app)
 
@@ -53,7 +53,7 @@ class Bench:
     def start(self, *known: tuple[str, str, int]) -> None:
         self.know(*known)
         self.net.begin()
-        self.tasks.start(self.net.run())
+        self.task = self.tasks.start(self.net.run())
 
     def command(self, name: str, *words: str) -> Any:
         return self.app.commands.run(name, list(words), "console")

@@ -461,7 +461,12 @@ def test_a_zero_that_jumps_within_its_band_is_no_fault() -> None:
 
 def test_console_and_json_say_which_check_it_was() -> None:
     rig = started()
-    app = SimpleNamespace(board=rig.board, controller=rig.controller, settings=rig.settings)
+    app = SimpleNamespace(
+        board=rig.board,
+        controller=rig.controller,
+        settings=rig.settings,
+        journal=rig.journal,
+    )
     assert "check" not in report.outlet(app, 2)
     rig.sim("sensor bed1 frozen")
     rig.run(0.2)
@@ -486,7 +491,12 @@ def test_console_and_json_say_which_check_it_was() -> None:
 def test_a_record_of_an_earlier_version_has_no_words() -> None:
     rig = Rig(boot_s=0)
     rig.journal.add(events.FAULT, 2, events.SENSOR, 0, events.BY_CONTROL)
-    app = SimpleNamespace(board=rig.board, controller=rig.controller, settings=rig.settings)
+    app = SimpleNamespace(
+        board=rig.board,
+        controller=rig.controller,
+        settings=rig.settings,
+        journal=rig.journal,
+    )
     (record,) = rig.journal.since(0)
     assert screens.event(app, record).endswith("bed1 fault sensor -")
     assert "check" not in report.event(app, record)

@@ -241,6 +241,9 @@ class Owner:
         self.app = app
         self.truth = truth
 
+    def begin(self):
+        pass
+
     def status(self):
         return {"state": "down", "ssid": "", "address": ""}
 
