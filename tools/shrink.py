@@ -238,7 +238,7 @@ class _Program:
         self._rename()
         for text, rows in tables:
             words = [(self.short.get(a, a), n.value, self.short.get(b, b)) for a, n, b in rows]
-            cells = [f"{a}:{n}" if a == b else f"{a}:{n}:{b}" for a, n, b in words]
+            cells = [f"{a}:{n!r}" if a == b else f"{a}:{n!r}:{b}" for a, n, b in words]
             text.value = " ".join(["", *cells, ""])
         for module in self.modules:
             ast.fix_missing_locations(module.tree)

@@ -196,6 +196,33 @@ def answer():
     assert not [name for name in sys.modules if name.startswith("_") and name[1:].isdigit()]
 
 
+def test_long_tables_become_texts_and_many_methods_a_table(run) -> None:  # type: ignore[no-untyped-def]
+    methods = "".join(
+        f"    def method_{i}(self, more=1):  # on demand\n        return self.base + {i} + more\n"
+        for i in range(5)
+    )
+    rows = "".join(f'    ("row.{i}", {i}, None, True),\n' for i in range(9))
+    module = run(
+        part="ROWS = (  # on demand\n"
+        + rows
+        + ")\nWORDS = ('a1', 'b2', 'c3', 'd4', 'e5', 'f6', 'g7', 'h8')  # on demand\n"
+        + "class Many:\n    def __init__(self): self.base = 10\n"
+        + methods,
+        start="""
+from firmware import part
+from firmware.part import ROWS, Many
+def answer():
+    many = Many()
+    found = [many.method_0(), many.method_4(more=5), many.method_1() + many.method_2()]
+    found.append(many.method_3(2))
+    return found, [row[0] for row in ROWS][-1], part.WORDS[2], hasattr(many, "nothing")
+""",
+    )
+    assert module.answer() == ([11, 19, 25, 15], "row.8", "c3", False)
+    text = Path(str(sys.modules["firmware.part"].__file__)).read_text()
+    assert "__getattr__" in text and "row.3" not in text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,0 +1,27 @@
+"""Rows of a table that shrink.py has made one text: found by name, as in the table itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from firmware import pieces
+from firmware.storage.settings import OUTLET_SCHEMA, SCHEMA
+
+
+@pytest.mark.parametrize("table", [SCHEMA, OUTLET_SCHEMA])
+def test_a_row_is_found_by_its_name_in_the_table_and_in_the_text(table: tuple[Any, ...]) -> None:
+    text = pieces.Rows("\n".join(json.dumps(row, separators=(",", ":")) for row in table) + "\n")
+    for _ in range(2):  # the second time it is known
+        for wanted in table:
+            assert pieces.row(table, wanted[0]) == wanted
+            assert pieces.row(text, wanted[0]) == json.loads(json.dumps(wanted))
+
+
+@pytest.mark.parametrize("name", ["", "nope", "device", 'device.id",4,"', "\n", '["device.id'])
+def test_a_name_that_somebody_made_up_is_no_row(name: str) -> None:
+    lines = [json.dumps(row, separators=(",", ":")) for row in SCHEMA]
+    assert pieces.row(pieces.Rows("\n".join(lines) + "\n"), name) is None
+    assert pieces.row(SCHEMA, name) is None
