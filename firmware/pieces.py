@@ -2,15 +2,9 @@
 # heap. tools/shrink.py makes a piece of each one that is marked `# on demand`; where the modules
 # are frozen in, nothing calls demand(). Called by whatever was marked, never by lanes 1 and 2.
 
-import gc
 import sys
 
-from micropython import const
-
-_SPARE = const(65536)
-
-_stay: dict = {}  # modules of the pieces that stay, by number
-_state = [True]  # it starts: there is heap for more than one
+_stay: dict = {}  # the module of the piece that stays, by its number
 
 
 def demand(number: int):
@@ -20,8 +14,7 @@ def demand(number: int):
     module = _stay.get(number)
     if module is not None:
         return module
-    if not _state[0] or gc.mem_free() < _SPARE:
-        _stay.clear()
+    _stay.clear()
     place = abs(number)
     name = "_%d" % place
     # a look-up reads all of a folder, small files and all, and there are four of them
@@ -37,8 +30,7 @@ def demand(number: int):
 
 
 def forget():
-    """Let go of the pieces that stay (each half second, task)."""
-    _state[0] = False
+    """Let go of the piece that stays (each half second, task)."""
     _stay.clear()
 
 

@@ -98,7 +98,7 @@ def test_round_trip(rig: Rig, tmp_path: Path) -> None:
     tree = _tree(tmp_path / "tree")
     code, output = rig.deploy("--firmware", tree)
     assert code == 0, output
-    assert "6 files to copy" in output and "0 unchanged" in output
+    assert "7 files to copy" in output and "0 unchanged" in output
     assert output.rstrip().endswith("version 1")
     files = rig.pico.files()
     wanted = stage.stage(tree)
@@ -111,7 +111,7 @@ def test_round_trip(rig: Rig, tmp_path: Path) -> None:
     code, output = rig.deploy("--firmware", tree)
     assert code == 0, output
     assert "asking it to open all relays" in output
-    assert "2 files to copy" in output and "4 unchanged" in output  # main.py goes along
+    assert "3 files to copy" in output and "4 unchanged" in output  # main.py goes along
     assert output.rstrip().endswith("version 2")
 
     # nothing to do: nothing is written
@@ -249,6 +249,7 @@ def test_stage_leaves_out_nothing_and_says_what_does_not_compile(tmp_path: Path)
         "boot.py",
         "firmware/__init__.mpy",
         "firmware/deep/er/module.mpy",
+        "firmware/files.txt",
         "firmware/part.mpy",
         "lib/helper.mpy",
         "main.py",
@@ -256,9 +257,8 @@ def test_stage_leaves_out_nothing_and_says_what_does_not_compile(tmp_path: Path)
     assert files["firmware/part.mpy"][:2] == b"M\x06"
     stage.write(files, tmp_path / "device")
     assert (tmp_path / "device/firmware/deep/er/module.mpy").is_file()
-    assert sorted(stage.stage(tree, source=True)) == sorted(
-        path.relative_to(tree).as_posix() for path in tree.rglob("*.py")
-    )
+    sources = [path.relative_to(tree).as_posix() for path in tree.rglob("*.py")]
+    assert sorted(stage.stage(tree, source=True)) == sorted([*sources, "firmware/files.txt"])
     (tree / "lib" / "helper.py").write_text("x = (\n")
     with pytest.raises(ToolError, match=r"lib/helper\.py does not compile: .*SyntaxError"):
         stage.stage(tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -152,13 +153,23 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
         yield broker
 
 
+def in_vain(peer: Peer, topic: str) -> None:
+    """Say what must not arrive; mosquitto may close the connection of who tries."""
+    with contextlib.suppress(RuntimeError):
+        peer.say(topic, "forged")
+    peer.close()
+
+
 def test_a_board_speaks_for_itself_only(guarded: Mosquitto, peers: Callable[..., Peer]) -> None:
     port = guarded.port
     listener = peers(port, "l", "operator", ("tailgate/#", "homeassistant/#"))
+    for topic in (
+        "tailgate/tailgate-bbbbbb/state",
+        "tailgate/tailgate-bbbbbb/outlet/bed1/set",
+        "homeassistant/device/tailgate-bbbbbb/config",
+    ):
+        in_vain(peers(port, "a", "tailgate-aaaaaa"), topic)
     board = peers(port, "a", "tailgate-aaaaaa")
-    board.say("tailgate/tailgate-bbbbbb/state", "forged")
-    board.say("tailgate/tailgate-bbbbbb/outlet/bed1/set", "ON")
-    board.say("homeassistant/device/tailgate-bbbbbb/config", "forged")
     board.say("tailgate/tailgate-aaaaaa/state", "mine")
     board.say("homeassistant/device/tailgate-aaaaaa/config", "mine")
     until(lambda: len(listener.heard) >= 2)
@@ -175,10 +186,9 @@ def test_a_board_hears_only_its_own_commands(
     port = guarded.port
     board = peers(port, "a", "tailgate-aaaaaa", ("tailgate/+/command", "tailgate/+/outlet/+/set"))
     other = peers(port, "b", "tailgate-bbbbbb", ("tailgate/tailgate-bbbbbb/command",))
-    collector = peers(port, "c", "collector")
     operator = peers(port, "o", "operator")
-    collector.say("tailgate/tailgate-aaaaaa/outlet/bed1/set", "ON")
-    collector.say("tailgate/tailgate-aaaaaa/command", "ON")
+    for rest in ("outlet/bed1/set", "command"):
+        in_vain(peers(port, "c", "collector"), "tailgate/tailgate-aaaaaa/" + rest)
     operator.say("tailgate/tailgate-bbbbbb/command", "for b")
     operator.say("tailgate/tailgate-aaaaaa/outlet/bed1/set", "OFF")
     until(lambda: board.heard and other.heard)

@@ -746,7 +746,12 @@ def test_an_event_leaves_line_and_cursor_where_they_were(bench, keys, row, colum
     bench.session(script)
 
 
-@given(st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=120))
+@given(
+    st.text(
+        st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\x7f"),
+        max_size=120,
+    )
+)
 def test_no_line_being_typed_is_wider_than_a_terminal(text):
     line = Editor()
     for byte in text.encode()[: editor.LINE_MAX]:
