@@ -173,9 +173,16 @@ class Strip:
                 self._open()
             crc = crc32(body, self.seq) & 0xFFFFFFFF
             at = self._at
-            # when it fails, or cells do not hold: go on with another page
+            block = self._blocks[self._now]
+            # where part of it is written, or cells do not hold: go on with another page
             self._at = ((at + len(body) + 3) // _PAGE + 1) * _PAGE
-            if self._program(self._blocks[self._now], at, body + struct.pack("<I", crc)):
+            try:
+                held = self._program(block, at, body + struct.pack("<I", crc))
+            except StorageError:
+                if self._read(block, at, bytearray(len(body))).count(b"\xff") == len(body):
+                    self._at = at  # refused as a whole: nothing is used up
+                raise
+            if held:
                 self._at = at + len(body) + 4
                 self.appends += 1
                 return

@@ -180,7 +180,9 @@ def test_the_journal_goes_on_over_the_strip_and_the_files(bench: Bench) -> None:
     assert not only_files.keeper.journal_store.note
 
 
-def test_a_file_saved_under_load_survives_and_is_written_later(bench: Bench) -> None:
+def test_a_file_saved_under_load_survives_and_is_written_later(
+    bench: Bench, tmp_path: Path
+) -> None:
     path = bench.folder + "/settings.json"
     files.write(path, '{"v": 1}')
     bench.on("bed1", 15)
@@ -194,7 +196,14 @@ def test_a_file_saved_under_load_survives_and_is_written_later(bench: Bench) -> 
     with open(path, "rb") as stream:
         assert stream.read().endswith(text.encode())
     # the same without a cut
-    files.waiting[path] = text.encode()
+    other = tmp_path / "other"
+    other.mkdir()
+    bench = Bench(other, NorFlash())
+    path = bench.folder + "/settings.json"
+    bench.on("bed1", 15)
+    bench.run(2)
+    files.write(path, text)
+    assert files.waiting
     bench.rig.load["bed1"] = 3
     bench.run(10)
     assert not files.waiting

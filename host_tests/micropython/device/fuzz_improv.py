@@ -117,7 +117,7 @@ class Fuzz:
             self.complain("said", text[-200:])
         for kind, data in self.reader.take():
             self.kinds[kind] += 1
-            if PASSWORD.encode() in data or (kind == 2 and data[0] not in (0, 1, 2, 3, 255)):
+            if PASSWORD.encode() in data or (kind == 2 and data[0] not in (0, 1, 2, 3, 5, 255)):
                 self.complain("sent", data)
         self.app.controller.log.clear()
 

@@ -67,6 +67,7 @@ class Outlet:
 
 class Clock:
     now_s = 0
+    offset_s = days_from_civil(2026, 1, 1) * 86400
 
     def wall(self):
         return days_from_civil(2026, 1, 1) * 86400 + self.now_s
