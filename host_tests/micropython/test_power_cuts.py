@@ -23,7 +23,6 @@ CUTS = int(os.environ.get("POWER_CUTS", "10000"))
 SEED = int(os.environ.get("SEED", "1"))
 _SLICE = 400  # cuts of one process: the runs differ, and a failure is found again quickly
 # per cent of the cuts, by what else the flash or the chip does
-# `reset` (a reset of the chip, whose words are kept, then a cut) is left out: it still loses a trip
 _SHARES = {"busy": 85, "fresh": 5, "full": 5, "refusing": 5}
 
 
