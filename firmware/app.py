@@ -68,6 +68,10 @@ class App:
             kernels.heat,
             Inputs(self.board),
         )
+        if self.board.power is not None:
+            from firmware.power import station
+
+            self.controller.station = station.make(self)
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
         self.device_id = self.settings.get("device.id") or "tailgate-" + system.unique_id()[-6:]
@@ -217,6 +221,8 @@ class App:
         tasks.append(asyncio.create_task(guard("after boot", self._after_boot)))
         tasks.append(asyncio.create_task(guard("self-test", self.tests.run)))
         tasks.append(asyncio.create_task(guard("time", self._keep_time)))
+        if self.controller.station is not None:
+            tasks.append(asyncio.create_task(guard("power", self._run_station)))
         if self.network is not None:
             tasks.append(asyncio.create_task(guard("network", self.network.run)))
         if self.mqtt is not None:
@@ -258,6 +264,9 @@ class App:
             self.supervisor.beat()
             await asyncio.sleep_ms(_CONTROL_MS)
         self.keeper.save_now()
+
+    async def _run_station(self):
+        await self.controller.station.run(asyncio.sleep_ms)
 
     async def _keep_time(self):
         """Task: ask the time servers while there is a link. What asks them is needed for a second

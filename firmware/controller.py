@@ -165,6 +165,7 @@ class Controller:
         self._total_w = 0
         self._idle = True  # no outlet was on in the last window
         self.conditions = conditions.Conditions(self, inputs)
+        self.station = None  # what is exported beside the outlets, see power/station.py
         self.retain = None  # keeps four words over a reset of the chip, see storage/retained.py
         self._kept = array("i", [0, 0, 0, 0])
         self._keep_ms = 0
@@ -176,6 +177,8 @@ class Controller:
     def _setting_changed(self, name: str):
         if not (name.startswith("wifi.") or name.startswith("mqtt.")):
             self.configure()
+            if self.station is not None:
+                self.station.configure()
 
     def configure(self):  # on demand
         """Turn the owner's settings and the calibration into limits in counts (allocates: outer
@@ -341,6 +344,8 @@ class Controller:
         self.journal.tick(passed)
         if self.conditions.wired:
             self.conditions.turn()
+        if self.station is not None:
+            self.station.turn(passed)
         count = 0
         while True:
             at = fast.window()
@@ -401,6 +406,8 @@ class Controller:
         if trips:
             self._fast_trips(trips)
         self.conditions.window(n * meter.periods, self._idle)
+        if self.station is not None:
+            self.station.window(n * meter.periods)
         block = meter.block
         if block[_B_FLAGS] or self.conditions.low or self.checks.active:
             self.checks.window()  # may open outlets, and take a reading out of the block
@@ -739,6 +746,10 @@ class Controller:
             return reason, "not now: " + why(reason)
         if outlet.thermal.is_hot():
             return events.HOT, self._hot_text(outlet)
+        if self.station is not None:
+            reason, text = self.station.blocks(outlet.index)
+            if reason:
+                return reason, text
         full = self.dispatch.refuses(outlet.index, force)
         if full is not None:
             return events.ADMISSION, self._words("full", outlet.index, full, force)

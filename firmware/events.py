@@ -28,6 +28,11 @@ STALL = const(14)
 STORAGE = const(15)
 WARNING = const(16)  # nothing opened yet
 CLOCK_SET = const(17)
+MODE = const(18)  # value: which one, power/modes.py
+TRANSFER = const(19)  # home backup; value: its state, power/transfer.py
+CHARGE = const(20)  # another car; value: state, power/evse.py
+EXPORT = const(21)  # to the grid; value: state, power/grid.py
+BATTERY = const(22)  # value: level, power/battery.py
 
 KINDS = (  # on demand
     "boot",
@@ -48,6 +53,11 @@ KINDS = (  # on demand
     "storage",
     "warning",
     "clock",
+    "mode",
+    "transfer",
+    "charge",
+    "export",
+    "battery",
 )
 
 # -- reasons: why --------------------------------------------------------------------------
@@ -103,6 +113,14 @@ DEFAULTS = const(48)
 NOT_ALLOWED = const(49)  # the source may not do that (mqtt.allow)
 REPEATED = const(50)  # so many of this kind were left out, see Journal.note()
 WAS_SET = const(51)
+GRID = const(52)  # the grid failed, or came back
+SOURCE = const(53)  # the vehicle cannot feed it
+CONTACT = const(54)  # a contact of the transfer switch does not do as told
+TOO_LONG = const(55)  # a step took too long
+RESERVE = const(56)  # the battery is down to its reserve, or unknown
+QUIET = const(57)  # quiet hours
+PILOT = const(58)  # the car's control pilot
+ISLAND = const(59)
 
 REASONS = (  # on demand
     "none",
@@ -157,6 +175,14 @@ REASONS = (  # on demand
     "not_allowed",
     "repeated",
     "set",
+    "grid",
+    "source",
+    "contact",
+    "too_long",
+    "reserve",
+    "quiet",
+    "pilot",
+    "island",
 )
 
 # -- sources: who ---------------------------------------------------------------------------
@@ -205,6 +231,8 @@ def value_meaning(kind, reason):  # on demand
         return duration
     if kind == CLOCK_SET:
         return ("step_s", 1, "s", 0)  # 0 when the time was not known before
+    if MODE <= kind <= BATTERY:
+        return ("state", 1, "", 0)
     if kind == RESTORED:
         return power  # of all outlets at that moment
     if reason in (THERMAL, PEAK, SHORT_TIME, LEG, CLIPPED, WELDED, CONTINUOUS):

@@ -2,7 +2,7 @@
 # simulator. A table is plain data; load() validates it, so that a wiring mistake is a sentence
 # at boot and not a relay that closes by surprise.
 
-_BOARDS = ("pico_w", "pico", "esp32", "simulated")
+_BOARDS = ("pico_w", "pico", "esp32", "simulated", "pico_w_home", "simulated_home")
 
 
 class BoardError(Exception):
@@ -32,7 +32,9 @@ class Outlet:
 
     `volts`: 0 = L1 to neutral, 1 = L2 to neutral, 2 = L1 to L2. `legs`: indexes of the legs it
     loads. `priority`: 1 is kept longest, 9 is shed first. `channel`: index of its current channel.
-    `breaking_ma`: what its relay can break, RMS (default: 5 times the rating).
+    `breaking_ma`: what its relay can break, RMS (default: 5 times the rating). `gang`: outlets of
+    the same gang are the poles of one feed: they share a relay, close together, and open together
+    whichever of them trips; "": it stands alone.
     """
 
     def __init__(self, index: int, row: dict, channel: int):
@@ -45,6 +47,7 @@ class Outlet:
         self.priority = row["priority"]
         self.channel = channel
         self.breaking_ma = row.get("breaking_ma", self.rating_ma * 5)
+        self.gang = row.get("gang", "")
 
 
 class Board:
@@ -53,7 +56,8 @@ class Board:
     `skew_us`: per channel, how long after the first one it is converted. `adc_errata`: "e11" for a
     converter with the flaw RP2040-E11, else None. `adc_mid_uv`, `adc_span_uv`: what makes code
     2048, and how much more makes 4096, where the converter is read in uV; else None. `uart`:
-    number, TX and RX of the second console, or None.
+    number, TX and RX of the second console, or None. `power`: what exports power beside the
+    outlets, or None.
     """
 
     def __init__(self, table: dict):  # on demand: boot
@@ -78,6 +82,8 @@ class Board:
         self.inputs = table.get("inputs", {})
         self.uart = table.get("uart")
         self.fram = table.get("fram")  # pins SCL and SDA of an optional FRAM
+        # pins of the transfer switch, of a charger and of an inverter, see pico_w_home.py; or None
+        self.power = table.get("power")
         self.heap_bytes = table.get("heap_bytes", 190_000)
         outlets = []
         for i, row in enumerate(table["outlets"]):
@@ -185,5 +191,8 @@ def relay_pins() -> list:
         pins = [row["relay"] for row in table["outlets"]]
         if table.get("contactor") is not None:
             pins.append(table["contactor"])
+        if table.get("power") is not None:
+            pins.extend(table["power"]["contacts"])
+            pins.append(table["power"]["permit"])
         _relay_pins[name] = pins
     return _relay_pins[name]

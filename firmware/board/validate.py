@@ -17,7 +17,7 @@ _NO_RELAY_PINS = {
 }
 _MAX_PIN = {"rp2040": 29, "esp32": 39}
 
-_KINDS = ("voltage", "current", "aux")
+_KINDS = ("voltage", "current", "aux", "sense")  # sense: a voltage beside the supply
 _WIRING = ("name", "chip", "hal", "scan_period_us", "mux_address", "channels", "outlets", "legs")
 _KEYS = _WIRING + ("leg_limit_ma", "total_w", "skew_us")
 _CHANNEL_KEYS = ("name", "kind", "adc", "full_scale")
@@ -79,6 +79,23 @@ def check(table: dict):
     if table.get("contactor") is not None:
         _take_relay(table["contactor"], "main contactor", where, chip, take)
     _check_outlets(table, where, chip, take)
+    if table.get("power") is not None:
+        _check_power(table, where, chip, take)
+
+
+def _check_power(table, where, chip, take):
+    power = table["power"]
+    _need(power, ("contacts", "seen", "pilot", "permit", "set_point"), where + "power: ")
+    source = [row["relay"] for row in table["outlets"] if row.get("gang") == "home"]
+    if len(source) != 2 or source[0] != power["contacts"][1]:
+        raise BoardError(where + "power: the source contact is the relay of both poles of home")
+    for pin, what in zip(power["contacts"], ("grid", "source", "bond")):
+        if what != "source":
+            _take_relay(pin, what + " contact", where, chip, take)
+    for pin, what in zip(power["seen"], ("grid", "source", "bond")):
+        take(pin, "auxiliary contact of " + what)
+    for what in ("pilot", "permit", "set_point"):
+        take(power[what], "power " + what)
 
 
 def _take_relay(pin, what, where, chip, take):
@@ -148,12 +165,18 @@ def _check_outlets(table, where, chip, take):
     legs = len(table["legs"])
     currents = {row["name"]: row for row in table["channels"] if row["kind"] == "current"}
     seen = []
+    gangs: dict = {}
     for row in table["outlets"]:
         name = row["name"]
         if name in seen:  # they would share a current sensor
             raise BoardError(where + "two outlets are called %s" % name)
         seen.append(name)
-        _take_relay(row["relay"], "relay of " + name, where, chip, take)
+        gang = row.get("gang")
+        if not gang or gang not in gangs:  # its poles share the relay
+            _take_relay(row["relay"], "relay of " + name, where, chip, take)
+            gangs[gang] = row["relay"]
+        elif gangs[gang] != row["relay"]:
+            raise BoardError(where + "outlets of the gang %s share one relay" % gang)
         if name not in currents:
             raise BoardError(where + "outlet %s has no current channel of that name" % name)
         if row["volts"] not in (0, 1, 2):
