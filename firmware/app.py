@@ -15,7 +15,7 @@ from firmware.hal.inputs import Inputs
 from firmware.selftest import SelfTest, parts
 from firmware.sensing.metering import Meter
 from firmware.storage import files
-from firmware.storage.energy import Energy
+from firmware.storage.energy import FLOWS, Energy
 from firmware.storage.journal import Journal
 from firmware.storage.keeper import Keeper
 from firmware.storage.settings import Settings
@@ -53,6 +53,8 @@ class App:
         self.clock = Clock()
         # 2 KB less where the modules are in the heap; all events are on flash, too
         self.journal = Journal(_JOURNAL_SMALL if gc.threshold() > 0 else _JOURNAL)
+        more = FLOWS if self.board.power is not None else 0
+        self.energy = Energy(folder, len(self.board.outlets), more)
         self.keeper = Keeper(self, system.flash(folder))
         self.keeper.open()  # settings may have waited in the strip
         self.settings = Settings(self.board, folder)
@@ -68,20 +70,18 @@ class App:
             kernels.heat,
             Inputs(self.board),
         )
-        if self.board.power is not None:
-            from firmware.power import station
-
-            self.controller.station = station.make(self)
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
         self.device_id = self.settings.get("device.id") or "tailgate-" + system.unique_id()[-6:]
-        self.energy = Energy(folder, len(self.board.outlets))
         self._ended_badly = False
         self._stop = ""  # why the firmware ends: reboot or exit
         self._stop_by = events.BY_CONTROL
         self.mqtt = None
         self.network = network.make(self)
         self._load()
+        self._tasks: list = []
+        self._make_station("")
+        self.settings.on_change(self._make_station)
         self._commands = None
         self._console = None
         if self.network is not None or self.board.hal == "portable":
@@ -179,8 +179,10 @@ class App:
             self.journal.add(events.STORAGE, -1, events.STORED_FAULT, 0, events.BY_STORAGE)
 
     def totals_mwh(self) -> list:
-        """What each outlet has delivered since its counter began, mWh."""
-        return [self.meter.energy_mwh(outlet.index) for outlet in self.board.outlets]
+        """What each outlet has delivered since its counter began, mWh; then what else Energy
+        keeps."""
+        totals = [self.meter.energy_mwh(outlet.index) for outlet in self.board.outlets]
+        return totals + self.energy.more
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -202,7 +204,7 @@ class App:
             self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
         control = asyncio.create_task(self._control())
-        tasks = self._start()
+        self._tasks = tasks = self._start()
         # The control task is not guarded: when it fails, relays open and the chip restarts.
         await control
         for task in tasks:
@@ -222,7 +224,7 @@ class App:
         tasks.append(asyncio.create_task(guard("self-test", self.tests.run)))
         tasks.append(asyncio.create_task(guard("time", self._keep_time)))
         if self.controller.station is not None:
-            tasks.append(asyncio.create_task(guard("power", self._run_station)))
+            tasks.append(asyncio.create_task(self._guard_station()))
         if self.network is not None:
             tasks.append(asyncio.create_task(guard("network", self.network.run)))
         if self.mqtt is not None:
@@ -264,6 +266,28 @@ class App:
             self.supervisor.beat()
             await asyncio.sleep_ms(_CONTROL_MS)
         self.keeper.save_now()
+
+    def _make_station(self, name: str):
+        """Power export beside the outlets, where the board or the settings want it: at boot, and
+        as soon as the setting `name` does."""
+        if self.controller.station is None and (not name or name[:5] in ("mode.", "batte")):
+            get = self.settings.get
+            if (
+                self.board.power is None
+                and not get("battery.usable_kwh")
+                and get("mode.default") == "outlets"
+                and not get("mode.schedule")
+            ):
+                return
+            gc.collect()
+            from firmware.power import station
+
+            station.make(self)
+            if name:
+                self._tasks.append(asyncio.create_task(self._guard_station()))
+
+    def _guard_station(self):
+        return self.supervisor.guard("power", self._run_station)
 
     async def _run_station(self):
         await self.controller.station.run(asyncio.sleep_ms)

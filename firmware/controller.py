@@ -61,6 +61,8 @@ _FAULTS = (
     events.FREQUENCY,
     events.OVERTEMPERATURE,
     events.SELFTEST,
+    events.NOT_CEASED,
+    events.CONTACT,
 )
 
 _WHY = {
@@ -71,6 +73,8 @@ _WHY = {
     events.WELDED: "welded relay",
     events.LEASE_LOST: "control loop stood still",
     events.SELFTEST: "self-test",
+    events.NOT_CEASED: "the inverter did not stop",
+    events.CONTACT: "a contact of the transfer switch",
 }
 
 
@@ -142,7 +146,12 @@ class Controller:
         ]
         self.amps_ma = [0] * n  # last cycle
         self.power_w = [0] * n
-        self.dispatch = Dispatch(board, elements[n:], self.scans_per_s)
+        if board.has_gangs():
+            from firmware.protection.gangdispatch import GangDispatch
+
+            self.dispatch = GangDispatch(board, elements[n:], self.scans_per_s)
+        else:
+            self.dispatch = Dispatch(board, elements[n:], self.scans_per_s)
         self.priorities = [x.priority for x in board.outlets]
         self.starting = _LEARN_WINDOWS
         self._extra = _LEARN_EXTRA
@@ -161,6 +170,13 @@ class Controller:
         self._is_silent = False
         self.checks = plausibility.Plausibility(self)
         self.switching = Switching(self)
+        self.gangs = None  # outlets that are poles of one feed, where the board has any
+        self.carrying = 0  # bits: current may flow with an open relay, see gangs.py
+        if board.has_gangs():
+            from firmware.gangs import Gangs
+
+            self.gangs = Gangs(self)  # type: ignore[assignment]
+            self.gang = self.gangs.of  # type: ignore[attr-defined]
         self._leg_ma = 0
         self._total_w = 0
         self._idle = True  # no outlet was on in the last window
@@ -214,6 +230,8 @@ class Controller:
         self.checks.configure(int(nominal_mv / per_count))
         self._leg_ma = int(settings.get("leg.limit_a") * 1000)
         self._total_w = settings.get("total.limit_w")
+        if self.station is not None:
+            self.station.limit(self)
         self.dispatch.configure(
             self.priorities,
             self._leg_ma,
@@ -276,6 +294,8 @@ class Controller:
             if row is not None:
                 self._latch(outlet, row[0], row[1])
             outlet.thermal.set_permille(min(max(permille, 0), 4000))
+        if self.gangs is not None:
+            self.gangs.settle()
 
     def _latch(self, outlet, reason: int, trips: int):
         if reason == events.LOCKED:
@@ -346,6 +366,8 @@ class Controller:
             self.conditions.turn()
         if self.station is not None:
             self.station.turn(passed)
+        if self.gangs is not None:
+            self.gangs.turn()
         count = 0
         while True:
             at = fast.window()
@@ -445,9 +467,9 @@ class Controller:
         dispatch.opening = opening
         dispatch.set_loads(n, amps_ma, power_w, heat, meter.periods)
         hot = self.bank.step(n, meter.periods)
-        if hot & on_mask:
+        if hot & (on_mask | self.carrying):
             for outlet in self.outlets:
-                if hot & on_mask & outlet.thermal.bit:
+                if hot & (on_mask | self.carrying) & outlet.thermal.bit:
                     amps = amps_ma[outlet.index]
                     self._trip(outlet, events.THERMAL, amps, events.BY_CONTROL)
             on_mask &= ~hot
@@ -472,6 +494,8 @@ class Controller:
             dispatch.note_demand(amps_ma, power_w, on_mask)
 
     def _fast_trips(self, trips: int):
+        if self.gangs is not None:
+            trips = self.gangs.culprits(trips)
         for outlet in self.outlets:
             if trips >> outlet.index & 1:
                 peak = self.fast.is_peak_trip(outlet.index)
@@ -493,6 +517,8 @@ class Controller:
 
     def _move(self, outlet, event: int, kind: int, reason: int, value: int, source: int) -> bool:
         """Send an event to the outlet's state machine: relay first, then the record."""
+        if outlet.outlet.gang:
+            return self.gangs.move(outlet, event, kind, reason, value, source)
         result = o.step(outlet.state, event)
         action = result & 15
         if action == o.REFUSE:
@@ -604,6 +630,8 @@ class Controller:
         around = self.conditions
         if outlet.thermal.is_hot() or self.contactor_blocked:
             return
+        if self.station is not None and self.station.holds(outlet.index):
+            return
         if around.blocks(outlet.index) or around.rests(outlet.index):
             return
         if outlet.fault_now:
@@ -708,12 +736,16 @@ class Controller:
         if not self.starting and not self._is_silent:
             self.fast.contactor(True)
 
-    def _may_close(self, outlet, force: bool) -> tuple:  # on demand
-        """(0, "") or (reason code, sentence that goes on from "<outlet>: ")."""
+    def _may_close(self, outlet, force: bool, inside: bool = False) -> tuple:  # on demand
+        """(0, "") or (reason code, sentence that goes on from "<outlet>: "). `inside`: asked by
+        who switches the outlet's gang, see Gangs.ready()."""
         name = outlet.name
         state = outlet.state
         if o.energised(state):
             return 0, ""
+        gang = outlet.outlet.gang
+        if gang and not inside:
+            return events.NOT_ALLOWED, "%s is fed by the transfer switch: %s start" % (gang, gang)
         if self.unfit:
             return events.SELFTEST, self._words("unfit")
         if self.starting or self.checking:
@@ -746,7 +778,7 @@ class Controller:
             return reason, "not now: " + why(reason)
         if outlet.thermal.is_hot():
             return events.HOT, self._hot_text(outlet)
-        if self.station is not None:
+        if self.station is not None and not inside:
             reason, text = self.station.blocks(outlet.index)
             if reason:
                 return reason, text
@@ -756,6 +788,13 @@ class Controller:
         return 0, ""
 
     def _may_reset(self, outlet, force: bool) -> tuple:  # on demand
+        for pole in (outlet,) if self.gangs is None else self.gangs.poles(outlet):
+            reason, text = self._resists(pole, force)
+            if reason:
+                return reason, text
+        return 0, ""
+
+    def _resists(self, outlet, force: bool) -> tuple:  # on demand
         name = outlet.name
         state = outlet.state
         if state == o.LOCKOUT and not force:

@@ -121,6 +121,10 @@ RESERVE = const(56)  # the battery is down to its reserve, or unknown
 QUIET = const(57)  # quiet hours
 PILOT = const(58)  # the car's control pilot
 ISLAND = const(59)
+STORM = const(60)  # storm watch began or ended
+NOT_CEASED = const(61)  # the inverter gives current that is not permitted
+DONE = const(62)  # what was asked for has been delivered
+DOUBT = const(63)  # a state of charge that cannot be
 
 REASONS = (  # on demand
     "none",
@@ -183,6 +187,10 @@ REASONS = (  # on demand
     "quiet",
     "pilot",
     "island",
+    "storm",
+    "not_ceased",
+    "done",
+    "doubt",
 )
 
 # -- sources: who ---------------------------------------------------------------------------
@@ -235,7 +243,7 @@ def value_meaning(kind, reason):  # on demand
         return ("state", 1, "", 0)
     if kind == RESTORED:
         return power  # of all outlets at that moment
-    if reason in (THERMAL, PEAK, SHORT_TIME, LEG, CLIPPED, WELDED, CONTINUOUS):
+    if reason in (THERMAL, PEAK, SHORT_TIME, LEG, CLIPPED, WELDED, CONTINUOUS, NOT_CEASED):
         return ("current_a", 1000, "A", 1)  # mA
     if reason in (STUCK_OPEN, SUPPLY, UNDERVOLTAGE, OVERVOLTAGE):
         return ("voltage_v", 1000, "V", 1)  # mV

@@ -117,7 +117,7 @@ def state(app) -> dict:
         watts += row["power_w"]
         for leg in item.legs:
             leg_a[leg] += row["current_a"]
-    total_wh = sum(whole_wh(app.totals_mwh()))
+    total_wh = sum(whole_wh(app.totals_mwh())[: app.energy.summed])
     today_wh = app.energy.today_wh(total_wh)
     total = {
         "power_w": _r(watts, 1),
@@ -137,7 +137,7 @@ def state(app) -> dict:
         "version": app.version,
         "time": iso(utc) if utc else None,
         "uptime_s": app.clock.uptime_s(),
-        "mode": "outlets",
+        "mode": "outlets" if controller.station is None else controller.station.mode(),
         "starting": controller.starting > 0,
         "contactor": "blocked"
         if controller.contactor_blocked
@@ -154,6 +154,7 @@ def state(app) -> dict:
         "blind_ms": app.keeper.blind_ms(),
         "selftest": _unfit(app) if app.tests.bad else "good",
         "last_event": app.journal.last_seq,
+        "power": {} if controller.station is None else controller.station.report(),
     }
 
 
@@ -184,6 +185,22 @@ def which(app, reason: int, code: int) -> str:  # on demand
     return selftest.parts("report").word(code)
 
 
+_EXPORTS = (  # on demand
+    ("profile", "NAMES"),
+    ("transfer", "STATES"),
+    ("evse", "STATES"),
+    ("grid", "STATES"),
+    ("battery", "LEVELS"),
+)
+
+
+def export_state(kind: int, value: int) -> str:  # on demand
+    """The word for the state in a record of the kinds MODE to BATTERY."""
+    name, table = _EXPORTS[kind - events.MODE]
+    module = __import__("firmware.power." + name, None, None, (table,))
+    return events.name(getattr(module, table), value)
+
+
 def event(app, record) -> dict:  # on demand
     """A journal record in words."""
     seq, kind, index, reason, value, source, uptime_s, ms, when = record
@@ -201,6 +218,8 @@ def event(app, record) -> dict:  # on demand
         result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
         if field == "code" and value:
             result["check"] = which(app, reason, value)
+        if field == "state":
+            result[field] = export_state(kind, value)
     if kind == events.SETTING and reason == events.COMMAND:
         result["setting"], figure, _ = app.settings.of_number(index, value)
         if figure is not None:

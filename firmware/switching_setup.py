@@ -70,6 +70,8 @@ def report(switching, controller, outlets: dict):
     relays = switching.relays
     for outlet in controller.outlets:
         at = outlet.index * _R_WORDS
+        if controller.gangs is not None:  # its poles have one relay
+            at = controller.gangs.poles(outlet)[0].index * _R_WORDS
         row = {
             "operations": relays.block[at + _R_OPS],
             "load_breaks": relays.block[at + _R_BREAKS],
@@ -78,7 +80,7 @@ def report(switching, controller, outlets: dict):
         if relays.block[at + _R_OPERATE]:
             row["operate_ms"] = relays.block[at + _R_OPERATE] / 1000
         if relays.block[at + _R_HIGH]:
-            row["release_ms"] = relays.takes(outlet.index, False) / 1000
+            row["release_ms"] = relays.takes(at // _R_WORDS, False) / 1000
         if row["operations"] >= switching.rated:
             row["worn"] = True
         outlets[outlet.name]["relay"] = row

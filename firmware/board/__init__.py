@@ -109,6 +109,10 @@ class Board:
                 return outlet.index
         return -1
 
+    def has_gangs(self) -> bool:  # on demand: boot
+        """Whether outlets are poles of one feed."""
+        return any([x.gang for x in self.outlets])
+
     def aux(self, name: str) -> int:
         """Index of the aux channel called `name`, or -1 when the board has none."""
         for channel in self.channels:

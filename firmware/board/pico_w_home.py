@@ -1,6 +1,6 @@
 # Pico W with all that exports power beside the outlets: home backup through the charge port, a
-# charger on bed240, export to the grid. A 16-channel multiplexer (74HC4067) instead of the 8-channel
-# one; its fourth address line is GP21. Needs the frozen image: the modules do not fit into the heap.
+# charger on bed240, export to the grid. A multiplexer with 16 channels (74HC4067) instead of 8; its
+# fourth address line is GP21. Needs the frozen image: the modules do not fit into the heap.
 
 from firmware.board import pico_w
 

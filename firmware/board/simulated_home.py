@@ -1,5 +1,5 @@
-# The simulated truck with home, charger and grid: wired as pico_w_home, sampled by the portable soft
-# timer as `simulated` is.
+# The simulated truck with home, charger and grid: wired as pico_w_home, sampled by the portable
+# soft timer as `simulated` is.
 
 from firmware.board import pico_w_home
 

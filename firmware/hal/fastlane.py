@@ -59,7 +59,8 @@ _IN_BITS = const(45)
 _IN_RELAYS = const(46)
 _E11_WIDE = const(48)
 _E11_BESIDE = const(49)
-_HEAD_WORDS = const(50)
+_SENSE = const(50)
+_HEAD_WORDS = const(57)
 _E11_HITS = const(128)
 _SLOT_CH = const(6)
 _C_MIN = const(3)
@@ -128,6 +129,8 @@ class FastLane:
             st[c + _C_SHORT] = (1 << 24) - 1  # x 64 scans is below 2**30
             st[c + _C_SHORT_MAX] = 1 << 29
             st[c + _C_TWICE] = 1 if channel.twice else 0
+            if channel.kind == "sense" and not st[_SENSE]:
+                st[_SENSE] = c
             mux = board.channels[(channel.index + 1) % self.n_ch].mux
             if mux is not None:
                 for bit, pin in enumerate(board.mux_address):
@@ -141,6 +144,22 @@ class FastLane:
             if outlet.relay < 31:  # only the RP2040, with pins up to 29, opens by register
                 st[c + _C_MASK] = 1 << outlet.relay
                 st[_ALL_MASK] |= 1 << outlet.relay
+        # Outlets that close() may energise at all, bits. What is closed when its bit goes is opened
+        # in the same turn of the control lane, see gangs.py.
+        self.allowed = st[_ALL_BITS]
+        # Where an outlet's switching is planned: in its channel's words. The poles of a gang have
+        # one relay, so one plan, the first one's; and what trips or holds one of them trips and
+        # holds all: each has the bits of all in _C_BIT.
+        self._plans = [self.base(x.channel) for x in board.outlets]
+        for outlet in board.outlets:
+            if outlet.gang:
+                bits = 0
+                for other in board.outlets:
+                    if other.gang == outlet.gang:
+                        bits |= 1 << other.index
+                        at = min(self._plans[other.index], self._plans[outlet.index])
+                        self._plans[other.index] = at
+                st[self.base(outlet.channel) + _C_BIT] = bits
         self._peak = [0] * self.n_ch  # limits asked for, counts; 0: none
         self.set_nominal_hz(60)
 
@@ -227,14 +246,17 @@ class FastLane:
 
     def close(self, outlet: int, at: int = -1) -> bool:
         """Energise the relay, at the scan `at` if that is still to come, else now. False (and
-        nothing done) while a fast trip is not acknowledged or the lease is lost; when one comes
-        in between, or open(), it stays open."""
+        nothing done) while it is not `allowed`, a fast trip is not acknowledged or the lease is
+        lost; when one comes in between, or open(), it stays open."""
         st = self.st
         pin = self._pins[outlet]
-        c = self.base(self.board.outlets[outlet].channel)
+        c = self._plans[outlet]
+        bits = st[c + _C_BIT]
+        if bits & ~self.allowed:
+            return False
         irq = machine.disable_irq()  # no calls from here on: it holds the scan up
         held = st[_PEAK_TRIPS] | st[_SHORT_TRIPS] | st[_GROUND_TRIPS] | st[_WAITING]
-        free = not held >> outlet & 1 and not st[_LEASE_TRIPPED]
+        free = not held & bits and not st[_LEASE_TRIPPED]
         if free:
             if st[c + _C_COUNT] and not st[c + _C_MAKE]:
                 pin.value(0)  # an opening that was still to come
@@ -249,25 +271,25 @@ class FastLane:
                 pin.value(1)
         machine.enable_irq(irq)
         # A soft timer is not held back by disable_irq() and may have tripped in between.
-        if free and not self._is_free(outlet):
+        if free and not self._is_free(bits):
             self.open(outlet)
             free = False
         return free
 
-    def _is_free(self, outlet: int) -> bool:
+    def _is_free(self, bits: int) -> bool:
         st = self.st
         held = st[_PEAK_TRIPS] | st[_SHORT_TRIPS] | st[_GROUND_TRIPS] | st[_WAITING]
-        return not held >> outlet & 1 and not st[_LEASE_TRIPPED]
+        return not held & bits and not st[_LEASE_TRIPPED]
 
     def open(self, outlet: int, at: int = -1):
         """De-energise the relay, at the scan `at` if that is still to come, else now. What was
         planned for it is forgotten, but for a trip that counts down."""
         st = self.st
         pin = self._pins[outlet]
-        c = self.base(self.board.outlets[outlet].channel)
+        c = self._plans[outlet]
         left = 0
         irq = machine.disable_irq()
-        if not st[_WAITING] >> outlet & 1:
+        if not st[_WAITING] & st[c + _C_BIT]:
             left = (at - st[_SCANS]) & _SCAN_MASK
             if at < 0 or left > _SOON:
                 left = 0
@@ -303,7 +325,7 @@ class FastLane:
         bits = 0
         i = 0
         for pin in self._pins:
-            c = self.base(self.board.outlets[i].channel)
+            c = self._plans[i]
             if not held >> i & 1 and not st[c + _C_COUNT] and pin.value() != on >> i & 1:
                 bits |= 1 << i
             i += 1

@@ -16,13 +16,13 @@ class Inputs:
     def configure(self, name: str, level: str):
         """`level`: "high" or "low" is the level that means yes, "none": not wired.
 
-        The pin is pulled towards yes, so that a broken wire is a ground fault. Feedback is
-        pulled towards no: a broken wire is a contactor that does not follow."""
+        The pin is pulled towards yes, so that a broken wire is a ground fault, or an island.
+        Feedback is pulled towards no: a broken wire is a contactor that does not follow."""
         self._pins.pop(name, None)
         self._levels.pop(name, None)
         gpio = self._board.inputs.get(name)
         if gpio is not None and level != "none":
-            up = (level == "high") == (name == "gfci")
+            up = (level == "high") == (name != "contactor_feedback")
             pull = machine.Pin.PULL_UP if up else machine.Pin.PULL_DOWN
             self._pins[name] = machine.Pin(gpio, machine.Pin.IN, pull)
             self._levels[name] = 1 if level == "high" else 0

@@ -102,7 +102,7 @@ TABLE = (  # on demand
     ),
     (
         "energy",
-        "[hours | days | months [count]]",
+        "[hours | days | months [count | <of>]]",
         "energy of each outlet: total, today; by hour, day, month",
         _LOOK,
         _A_WORDS,
@@ -135,7 +135,47 @@ TABLE = (  # on demand
         _A_WORDS,
         ("scan", "set", "forget"),
     ),
-    ("mode", "[outlets]", "how the power is exported", _LOOK, _A_WORDS, ("outlets",)),
+    (
+        "mode",
+        "[<mode>]",
+        "how the power is exported",
+        _LOOK,
+        _A_WORDS,
+        ("outlets", "worksite", "camp", "home", "vehicle", "grid"),
+    ),
+    (
+        "battery",
+        "[soc <percent>]",
+        "what is left, and for how long; soc: tell it how full it is",
+        _LOOK,
+        _A_WORDS,
+        ("soc",),
+    ),
+    (
+        "grid",
+        "[start | stop | reset | set <W>]",
+        "export to the grid: when, how much, why not",
+        _LOOK,
+        _A_WORDS,
+        ("start", "stop", "reset", "set"),
+    ),
+    (
+        "home",
+        "[start | stop | reset] [--force]",
+        "home backup: who feeds the home, and why",
+        _LOOK,
+        _A_WORDS,
+        ("start", "stop", "reset"),
+    ),
+    (
+        "vehicle",
+        "[start | stop | reset | limit <A>]",
+        "charging another car from bed240",
+        _LOOK,
+        _A_WORDS,
+        ("start", "stop", "reset", "limit"),
+    ),
+    ("storm", "[on | off]", "storm watch: keep more in reserve", _LOOK, 4, ("on", "off")),
     ("reboot", "yes", "open all relays and start again", _SYSTEM, _A_WORDS, ("yes",)),
     ("exit", "yes", "open all relays and leave for the REPL", _LOCAL, _A_WORDS, ("yes",)),
     ("help", "[command]", "this list, or more on one command", _LOOK, _A_COMMAND, ()),
@@ -147,7 +187,6 @@ _NEED = const(3)
 _FOLLOWS = const(4)
 _WORDS = const(5)
 
-_MODES = ("outlets",)
 _CAL_WORDS = ("zero", "gain", "low", "high", "phase", "clear")
 
 
@@ -421,7 +460,12 @@ class Commands:
             from firmware.storage import history
 
             unload("firmware.storage", "history")
-            return history.totals(app.energy, self._outlet_names(), app.totals_mwh())
+            names = self._outlet_names()
+            if app.energy.more:
+                from firmware.storage.energy import NAMES
+
+                names.extend(NAMES)
+            return history.totals(app.energy, names, app.totals_mwh())
         from firmware.interfaces import energytable
 
         unload("firmware.interfaces", "energytable")
@@ -608,6 +652,8 @@ class Commands:
                 state = self._report.outlet(self._app, outlet.index)["state"]
                 if state not in ("tripped", "lockout", "fault"):
                     continue
+            if verb == "on" and outlet.gang:  # the transfer switch feeds it
+                continue
             if verb == "on":  # in turn, one inrush at a time
                 reason = controller.later(outlet.index, by, force)
             else:
@@ -863,12 +909,43 @@ class Commands:
             self._note_setting(events.COMMAND, 0, source, name)
         return {"ssid": ssid, "needs_reboot": True, "unsaved": settings.changed()}
 
+    # -- power export ---------------------------------------------------------------------
+
     def _mode(self, args, source):
-        if args and (len(args) > 1 or args[0] not in _MODES):
-            raise CommandError(
-                "unknown mode '%s' (there are: %s)" % (_cut(" ".join(args)), " ".join(_MODES))
-            )
-        return {"mode": "outlets", "modes": list(_MODES)}
+        return self._export("modecommand", "mode", args, source)
+
+    def _battery(self, args, source):
+        return self._export("modecommand", "battery", args, source)
+
+    def _grid(self, args, source):
+        if args[:1] == ["set"]:
+            self.allow_setting("grid.power_w", 0, source)
+        return self._export("gridcommand", "grid", args, source)
+
+    def _home(self, args, source):
+        return self._export("homecommand", "home", args, source)
+
+    def _vehicle(self, args, source):
+        return self._export("vehiclecommand", "vehicle", args, source)
+
+    def _storm(self, args, source):
+        return self._export("modecommand", "storm", args, source)
+
+    def _export(self, module, name, args, source):  # on demand
+        """A command of power export, from a module of its own: looking is free, the rest is
+        switching."""
+        if args:
+            self._allow(_SWITCH, name, source)
+        gc.collect()
+        __import__("firmware.interfaces." + module)
+        found = sys.modules["firmware.interfaces." + module]
+        unload("firmware.interfaces", module)
+        try:
+            return getattr(found, name)(self._app, args, source)
+        except found.Refused as error:
+            raise CommandError(str(error))
+        finally:
+            unload("firmware.power", "profile")
 
     # -- the end --------------------------------------------------------------------------
 

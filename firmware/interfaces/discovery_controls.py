@@ -8,7 +8,8 @@ Called by: interfaces/mqtt.py (task).
 import json
 
 # As commands.py has them; a test compares.
-_MODES = ("outlets",)
+_MODES = ("outlets", "worksite", "camp", "home", "vehicle", "grid")
+_PLAIN = 3  # of a board with nothing but outlets
 # What `command` expects. Home Assistant fills in the value, and a new id each time.
 _COMMAND = '{"id":"{{ now().timestamp() }}","cmd":"%s","args":[%s]}'
 
@@ -91,7 +92,7 @@ def _numbers(outlets, state, board, allow):
         break
 
 
-def _mode(device_id, base):
+def _mode(device_id, base, board):
     yield (
         "mode",
         {
@@ -101,7 +102,7 @@ def _mode(device_id, base):
             "val_tpl": "{{ value_json.mode }}",
             "cmd_t": base + "command",
             "cmd_tpl": _COMMAND % ("mode", '"{{ value }}"'),
-            "options": _MODES,
+            "options": _MODES[:_PLAIN] if board.power is None else _MODES,
             "qos": 1,
         },
     )
@@ -136,7 +137,7 @@ def components(device_id, base, outlets, state, board, allow):
         yield from _when("switch" in allow, _switch(device_id, base, name, shown))
     for allowed, row in _numbers(outlets, state, board, allow):
         yield from _when(allowed, (_number(device_id, base, *row),))
-    yield from _when("switch" in allow, _mode(device_id, base))
+    yield from _when("switch" in allow, _mode(device_id, base, board))
     yield from _when("settings" in allow or "limits" in allow, _save(device_id, base))
 
 

@@ -66,7 +66,9 @@ def event(app, record) -> str:  # on demand
         meaning = events.value_meaning(kind, reason)
         if meaning is not None:
             value = number(record[journal.VALUE] / meaning[1], meaning[3])
-            if meaning[2]:
+            if meaning[0] == "state":
+                value = report.export_state(kind, record[journal.VALUE])
+            elif meaning[2]:
                 value += " " + meaning[2]
             elif meaning[0] == "code":
                 value = report.which(app, record[journal.REASON], record[journal.VALUE]) or "-"
@@ -142,6 +144,9 @@ def status(app, state):  # on demand
     if state.get("time"):
         text += "   time " + state["time"]
     yield text[:_COLUMNS]
+    if state.get("power"):
+        for text in _exports(state["power"]):
+            yield text[:_COLUMNS]
     if state.get("limits_percent", 100) < 100:
         yield "hot      all limits are at %d %%" % state["limits_percent"]
     if state.get("disabled"):
@@ -150,6 +155,27 @@ def status(app, state):  # on demand
         yield ("settings " + _word(state["settings"]))[:_COLUMNS]
     last = app.journal.get(state["last_event"]) if state["last_event"] else None
     yield ("last     " + (_last(app, last, state) if last else "no event yet"))[:_COLUMNS]
+
+
+def _exports(power):  # on demand
+    """A line for each part of power export that has something to say."""
+    if power.get("quiet"):
+        yield "quiet    quiet hours: less power"
+    row = power.get("battery")
+    if row:
+        soc = row["soc_percent"]
+        text = "battery  %s, %s %% kept back" % (
+            "not known" if soc is None else "%s %%" % number(soc, 0),
+            number(row["reserve_percent"], 0),
+        )
+        if row["left_h"] is not None:
+            most = "over " if row["left_h"] >= 720 else ""
+            text += ", lasts %s%d d %d h" % (most, row["left_h"] // 24, row["left_h"] % 24)
+        yield text + ("" if row["level"] == "good" else ": " + row["level"])
+    for name in ("home", "vehicle", "grid"):
+        row = power.get(name)
+        if row:
+            yield "%-8s %-18s %6s W" % (name, row["state"], number(row.get("power_w"), 0))
 
 
 def _last(app, record, state):  # on demand
@@ -252,6 +278,14 @@ def _energy(app, result):  # on demand
         yield row % tuple([outlet.name] + [number(kwh, 3) for kwh in found])
     found = [result[name] for name in ("total_kwh", "today_total_kwh", "yesterday_total_kwh")]
     yield row % tuple(["total"] + [number(kwh, 3) for kwh in found])
+    if "paid" in result:  # by feed and direction, beside that
+        for name in ("home", "grid"):
+            for way in ("out", "in"):
+                found = [result[x] and result[x][name + "_" + way] for x in columns]
+                yield row % tuple([name + " " + way] + [number(kwh, 3) for kwh in found])
+        for name in ("paid", "earned"):
+            found = [result[day + name] for day in ("", "today_", "yesterday_")]
+            yield row % tuple([name] + [number(money, 2) for money in found])
 
 
 def _get(app, result):  # on demand

@@ -35,6 +35,7 @@ class Battery:
         self.capacity_wh = 0  # 0: none is set, and nothing is limited
         self.reserve = 0
         self.known = False
+        self._ever = False  # it was told since the start
         self.permille = 0
         self.level = FULL
         self.jumps = 0
@@ -79,7 +80,7 @@ class Battery:
                     was,
                 )
         self._doubt = -1
-        self.known = True
+        self.known = self._ever = True
         self.age_s = 0
         self.permille = permille
         self._wh = self.capacity_wh * permille // 1000
@@ -133,9 +134,13 @@ class Battery:
         self._judge()
 
     def _judge(self):
-        """The level; unknown is as bad as low, and what was worse stays."""
+        """The level; unknown is as bad as low, and what was worse stays. Before it is told for the
+        first time there is nothing to shed for: the vehicle looks after its battery itself."""
         if not self.capacity_wh:
             self.level = FULL
+            return
+        if not self._ever:
+            self.level = LOW
             return
         margin = self.permille - self.reserve
         if self.level == FULL:

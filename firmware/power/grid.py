@@ -13,7 +13,8 @@ WAITING = const(1)  # the grid has to be good for so long first
 RAMP = const(2)  # the power rises
 EXPORTING = const(3)
 CEASED = const(4)  # tripped: the inverter has to stop within the clearing time
-STATES = ("off", "waiting", "ramp", "exporting", "ceased")
+FAULT = const(5)  # the inverter does not do as told: until somebody has looked
+STATES = ("off", "waiting", "ramp", "exporting", "ceased", "fault")
 
 # stages
 OV2 = const(0)
@@ -26,7 +27,32 @@ UF1 = const(6)
 UF2 = const(7)
 ISLAND = const(8)  # the input for it, or the inverter says so
 ASKED = const(9)
-STAGES = ("OV2", "OV1", "UV1", "UV2", "OF2", "OF1", "UF1", "UF2", "island", "asked")
+HOME = const(10)  # the home is not on the grid, or is about to leave it
+SENSOR = const(11)  # nothing is measured
+SELFTEST = const(12)
+HEAT = const(13)  # or ground fault: what keeps the outlets open
+POLE = const(14)  # a pole of the charge port has tripped
+NOT_CEASED = const(15)  # it gave current although it was not permitted
+ABOVE = const(16)  # it gave more than its set point
+STAGES = (
+    "OV2",
+    "OV1",
+    "UV1",
+    "UV2",
+    "OF2",
+    "OF1",
+    "UF1",
+    "UF2",
+    "island",
+    "stopped",
+    "home",
+    "sensor",
+    "selftest",
+    "heat",
+    "charge_port",
+    "not_ceased",
+    "above_set_point",
+)
 
 # (above: 1, below: -1; per mille of nominal, or of the nominal frequency's mHz; clearing time, ms)
 # 62.0, 61.2, 58.5 and 56.5 Hz of 60 Hz.
@@ -45,6 +71,7 @@ PROFILES = (("ieee1547", IEEE_1547, _RETURN),)
 
 _RETURN_MS = const(300_000)
 _RAMP_MS = const(300_000)
+_RISE_MS = const(10_000)  # in which the set point rises from nothing to the limit afterwards
 _LONG = const(1 << 28)
 _FOUR = const(4)
 
@@ -70,6 +97,7 @@ class Export:
         self._band = array("i", _RETURN)
         self._good_ms = 0
         self._ramp_ms = 0
+        self._rise = 0  # W x ms
 
     def configure(self, profile: int, enabled: bool, most_w: int, asked_w: int):
         """`profile`: index of PROFILES. `most_w`: rating of the inverter or limit of the
@@ -92,18 +120,42 @@ class Export:
         self.why = why
         self.state = OFF if why == ASKED else CEASED
 
-    def step(self, low: int, high: int, mhz: int, island: bool, room_w: int, ms: int) -> bool:
-        """One window; True when the state has changed. `low`, `high`: the lower and the higher
-        leg's RMS in per mille of nominal; `mhz`: frequency, 0: unknown; `room_w`: what battery and
-        source leave; `ms`: length of the window."""
+    def cease(self, why: int) -> bool:
+        """Stop now for a reason that is no stage; True when the state has changed."""
         was = self.state
-        tripped = self._stages(low, high, mhz, ms)
+        if was == OFF or was == FAULT or (was == CEASED and self.why == why):
+            return False
+        self._stop(why)
+        return self.state != was
+
+    def fail(self, why: int):
+        """The inverter does not do as told: stop, and stay so until reset()."""
+        self._stop(why)
+        self.state = FAULT
+
+    def reset(self):
+        """Somebody has looked: leave the fault."""
+        if self.state == FAULT:
+            self._stop(ASKED)
+
+    def step(
+        self, low: int, high: int, mhz: int, held: int, room_w: int, ms: int, quick: int = -1
+    ) -> bool:
+        """One window; True when the state has changed. `low`, `high`: the lower and the higher
+        leg's RMS in per mille of nominal; `mhz`: frequency, 0: unknown; `held`: of STAGES, what
+        else forbids it (ISLAND, HOME, ...), or -1; `room_w`: what battery and source leave; `ms`:
+        length of the window; `quick`: the frequency by a few cycles, for the stages that have no
+        time for more (-1: `mhz`)."""
+        was = self.state
+        tripped = self._stages(low, high, mhz, mhz if quick < 0 else quick, ms)
+        if was == FAULT:
+            return False
         if not self.enabled:
             if was != OFF:
                 self._stop(ASKED)
             return self.state != was
-        if island:
-            tripped = ISLAND
+        if tripped < 0:
+            tripped = held
         if tripped >= 0:
             if was != CEASED or self.why != tripped:
                 self._stop(tripped)
@@ -123,7 +175,7 @@ class Export:
             self._give(room_w, ms)
         return self.state != was
 
-    def _stages(self, low: int, high: int, mhz: int, ms: int) -> int:
+    def _stages(self, low: int, high: int, mhz: int, quick: int, ms: int) -> int:
         """The first stage whose time is over, or -1."""
         found = -1
         i = ISLAND
@@ -133,7 +185,9 @@ class Export:
             if i < OF2:
                 x = high if sign > 0 else low
             else:
-                x = mhz or self._at[i]  # unknown: the voltage's stages know why
+                x = quick if i == OF2 or i == UF2 else mhz
+                if not x:  # unknown: the voltage's stages know why
+                    continue
             if (x - self._at[i]) * sign > 0:
                 run = self._run_ms[i] + ms
                 if run >= self._delay_ms[i]:
@@ -157,7 +211,14 @@ class Export:
                 self.state = EXPORTING
             else:
                 most = min(most, self.most_w * (self._ramp_ms // 100) // (_RAMP_MS // 100))
-        self.set_point_w = most if most > 0 else 0
+        if most < 0:
+            most = 0
+        now = self.set_point_w
+        if self.state == EXPORTING and most > now:  # falls at once
+            self._rise += self.most_w * ms
+            most = min(most, now + self._rise // _RISE_MS)
+            self._rise %= _RISE_MS
+        self.set_point_w = most
 
     def waits_s(self) -> int:
         """How long it still waits for the grid, s (outer lane)."""

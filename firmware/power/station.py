@@ -18,9 +18,11 @@ class Station:
         self.app = app
         self.controller = app.controller
         self.contacts = None  # hal.contacts.Contacts
+        self.sense = None  # sensing.gridsense.GridSense
         self.home = None
         self.vehicle = None
         self.grid = None
+        self.flows = None
         self.battery = None
         self.modes = None
         self.parts: list = []
@@ -48,8 +50,30 @@ class Station:
         self._us += scans * self._scan_us
         ms = self._us // 1000
         self._us -= ms * 1000
+        if self.sense is not None:
+            self.sense.window(ms)
         for part in self.parts:
             part.window(ms)
+
+    def limit(self, controller):
+        """Take the mode's limits and priorities into account (Controller.configure())."""
+        modes = self.modes
+        if modes is not None:
+            controller._leg_ma = min(controller._leg_ma, modes.leg_ma)
+            controller._total_w = min(controller._total_w, modes.total_w)
+            for i in range(len(modes.rank)):
+                controller.priorities[i] = modes.rank[i] or controller.priorities[i]
+
+    def holds(self, index: int) -> bool:
+        """Whether a shed outlet may not come back yet (control lane)."""
+        if self.battery is not None and self.battery.held >> index & 1:
+            return True
+        return self.home is not None and self.home.restores(index)
+
+    def opened(self, outlet):
+        """A pole of a gang has been opened, whoever did it (control lane, in the same turn)."""
+        if self.home is not None:
+            self.home.opened(outlet)
 
     def blocks(self, index: int) -> tuple:
         """(reason, sentence) for which an outlet may not be switched on, or (0, "")."""
@@ -61,8 +85,14 @@ class Station:
 
     def configure(self):
         """The settings have changed."""
+        if self.sense is not None:
+            self.sense.configure()
         for part in self.parts:
             part.configure()
+
+    def mode(self) -> str:
+        """The mode's name."""
+        return "outlets" if self.modes is None else self.modes.name
 
     def report(self) -> dict:
         """What there is to say, for console, MQTT and state messages alike."""
@@ -80,12 +110,32 @@ class Station:
 
 
 def make(app):
-    """The station of an app, or None: a board without `power` and without a battery to watch
-    needs none."""
-    if app.board.power is None:
-        return None
-    from firmware.hal.contacts import Contacts
-
+    """The station of an app: App._make_station() says when it wants one."""
     station = Station(app)
-    station.contacts = Contacts(app.board.power)
+    app.controller.station = station
+    if app.board.power is not None:
+        from firmware.hal.contacts import Contacts
+
+        station.contacts = Contacts(app.board.power)
+        from firmware.sensing.gridsense import GridSense
+
+        station.sense = GridSense(app)  # type: ignore[assignment]
+        from firmware.power.export import Exporter
+        from firmware.power.flows import Flows
+        from firmware.power.home import Home
+
+        station.add("home", Home(station))
+
+        station.add("flows", Flows(station))
+        station.add("grid", Exporter(station))
+    from firmware.power.modes import Modes
+    from firmware.power.reserve import Reserve
+
+    station.add("battery", Reserve(station))
+    station.add("modes", Modes(station))
+    if app.board.power is not None:
+        from firmware.power.charger import Charger
+
+        station.add("vehicle", Charger(station))
+    app.controller.configure()  # with the mode's limits
     return station

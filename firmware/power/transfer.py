@@ -39,7 +39,7 @@ STATES = (
 BY_NONE = const(0)
 BY_GRID = const(1)  # the grid failed, or came back
 BY_COMMAND = const(2)
-BY_SOURCE = const(3)  # the vehicle cannot feed it: reserve, fault, no voltage
+BY_SOURCE = const(3)  # the vehicle cannot feed it: reserve, trip, no voltage
 BY_CONTACT = const(4)  # a contact does not do as told
 BY_TIME = const(5)  # a step took too long
 REASONS = ("", "grid", "command", "source", "contact", "time")
@@ -52,6 +52,7 @@ MODES = ("off", "auto", "manual")
 
 _HOLD = const(1)  # back up
 _RETURN = const(2)
+_DARK = const(3)  # feed it no more, grid or not
 _AGAIN_MS = const(30_000)  # pause before a vehicle that gave no voltage is tried again
 _LONG = const(1 << 28)
 
@@ -68,46 +69,62 @@ class Transfer:
         self.wants_source = False
         self.fed = False
         self.may_feed = True
+        self.passed = 0  # bits of the states that the last step has gone through, in their order
         self._ms = 0  # in this state
         self._good_ms = 0  # the grid has been good for so long
-        self._call = 0  # what a person asked for last: _HOLD, _RETURN
+        self._call = 0  # what a person asked for last: _HOLD, _RETURN, _DARK
         self.ride_ms = 500
         self.stable_ms = 300_000
         self.start_ms = 10_000
         self.limit_ms = 2_000
+        self.rest_ms = 0
+        self.clear = True  # nothing is exported: the grid's contact may open
+        self.asks_clear = False  # it is to end
 
-    def configure(self, mode: int, ride_ms: int, stable_ms: int, start_ms: int, limit_ms: int):
+    def configure(
+        self,
+        mode: int,
+        ride_ms: int,
+        stable_ms: int,
+        start_ms: int,
+        limit_ms: int,
+        rest_ms: int = 0,
+    ):
         """`ride_ms`: for so long a bad grid is waited for, 0 to 60 000. `stable_ms`: for so long a
         good one has to last, 1000 to 3 600 000 (300 s: IEEE 1547-2018, 4.10). `start_ms`: in which
-        the vehicle's voltage has to stand. `limit_ms`: in which a step with contacts must end."""
+        the vehicle's voltage has to stand. `limit_ms`: in which a step with contacts must end.
+        `rest_ms`: for so long the home is dark on its way back, until its motors have lost their
+        own voltage, below `limit_ms`."""
         self.mode = mode
         self.ride_ms = ride_ms
         self.stable_ms = stable_ms
         self.start_ms = start_ms
         self.limit_ms = limit_ms
+        self.rest_ms = rest_ms
 
     # -- commands (outer lane) -------------------------------------------------------------------
 
     def back_up(self) -> str:
         """Take the home off the grid and feed it, until go_back(); "" or why not."""
         if self.state == FAULT:
-            return "a contact is broken: reset it first"
+            return "a contact is broken: home reset first"
         if self.mode == M_OFF:
-            return "home backup is off"
+            return "home backup is off (home.mode: auto or manual)"
         if not self.may_feed:
             return "the vehicle may not feed it now"
         self._call = _HOLD
         return ""
 
-    def go_back(self) -> str:
-        """Return the home to the grid; "" or why not."""
+    def go_back(self, dark: bool = False) -> str:
+        """Return the home to the grid; `dark`: feed it no more, although there is no grid. "" or
+        why not."""
         if self.state == FAULT:
-            return "a contact is broken: reset it first"
+            return "a contact is broken: home reset first"
         if self.state == STANDBY or self.state == RETURNING:
             return "the grid feeds it already"
-        if not self._good_ms:
-            return "the grid is not back"
-        self._call = _RETURN
+        if not self._good_ms and not dark:
+            return "the grid is not back (--force leaves the home dark)"
+        self._call = _DARK if dark else _RETURN
         return ""
 
     def reset(self) -> str:
@@ -123,9 +140,26 @@ class Transfer:
 
     # -- control lane ----------------------------------------------------------------------------
 
+    def lost(self, by: int):
+        """Protection has opened the source's contact (BY_SOURCE), or somebody by hand (BY_COMMAND):
+        what was asked for is over."""
+        self.lock.open(il.SOURCE)
+        if self._call == _HOLD:
+            self._call = 0
+        if STARTING <= self.state <= GRID_BACK:
+            self._go(LEAVING, by)
+
+    def back_fed(self):
+        """The grid's side became live as the source closed, and dead as it opened: the grid's
+        contact is closed, whatever it says, and the vehicle has fed the street."""
+        if self.state in (LEAVING, ISOLATED) and self.lock.is_open(il.SOURCE):
+            self.lock.welded |= il.GRID
+            self._go(FAULT, BY_CONTACT)
+
     def _go(self, state: int, reason: int):
         lock = self.lock
         self.state = state
+        self.passed |= 1 << state
         self.reason = reason
         self._ms = 0
         self.wants_source = BONDING <= state <= GRID_BACK
@@ -138,7 +172,9 @@ class Transfer:
             self._call = 0
 
     def _wants_backup(self) -> bool:
-        return self.may_feed and (self._call == _HOLD or self.mode == M_AUTO)
+        return self.may_feed and (
+            self._call == _HOLD or (self.mode == M_AUTO and self._call != _DARK)
+        )
 
     def step(self, grid: bool, source: bool, seen: int, ms: int) -> bool:
         """One turn; True when the state has changed. `grid`, `source`: the voltage there is within
@@ -150,12 +186,18 @@ class Transfer:
             self._good_ms = 0
         elif self._good_ms < _LONG:
             self._good_ms += ms
+        self.passed = 0
         if self.lock.look(seen, ms) and was != FAULT:
             self._go(FAULT, BY_CONTACT)
-        elif was < ISOLATING:
-            self._on_grid(grid)
         elif was < BACKUP:
-            self._change_over(grid, source)
+            # On the way to the vehicle no turn is wasted: what may follow at once does.
+            state = -1
+            while self.state != state and self.state < BACKUP:
+                state = self.state
+                if state < ISOLATING:
+                    self._on_grid(grid)
+                else:
+                    self._change_over(grid, source)
         elif was < LEAVING:
             self._backed_up(grid, source)
         elif was < FAULT:
@@ -164,12 +206,16 @@ class Transfer:
             self._broken(grid)
         return self.state != was
 
+    def _may_return(self) -> bool:
+        """Who asked for the vehicle gets it; but not a dark home where there is a grid."""
+        return self._call != _HOLD or self.reason == BY_SOURCE
+
     def _on_grid(self, grid):
         state = self.state
         if self.mode == M_OFF:
             self._call = 0
         if self._call == _HOLD:
-            self._go(ISOLATING, BY_COMMAND)
+            self._leave(BY_COMMAND)
         elif state == OFF:
             if grid:
                 self._go(RETURNING, BY_GRID)
@@ -183,7 +229,14 @@ class Transfer:
         elif grid or not self._wants_backup():
             self._go(STANDBY, BY_GRID)
         elif self._ms >= self.ride_ms:
-            self._go(ISOLATING, BY_GRID)
+            self._leave(BY_GRID)
+
+    def _leave(self, reason: int):
+        """Off the grid; what is exported to it ends first."""
+        if self.clear:
+            self._go(ISOLATING, reason)
+        else:
+            self.asks_clear = True
 
     def _change_over(self, grid, source):
         lock = self.lock
@@ -194,12 +247,14 @@ class Transfer:
             elif self._ms >= self.limit_ms:
                 self._go(FAULT, BY_TIME)
         elif state == ISOLATED:
-            if self._call != _HOLD and self._good_ms > self.ride_ms:
+            if self._may_return() and self._good_ms > self.ride_ms:
                 self._go(LEAVING, BY_GRID)
             elif self._wants_backup() and (self.reason != BY_SOURCE or self._ms >= _AGAIN_MS):
                 self._go(BONDING, self.reason)
         elif not self.may_feed:
             self._go(LEAVING, BY_SOURCE)
+        elif self._call >= _RETURN:
+            self._go(LEAVING, BY_COMMAND)
         elif state == BONDING:
             if lock.bonds:
                 lock.close(il.BOND)
@@ -219,7 +274,11 @@ class Transfer:
             self._go(FAULT, BY_CONTACT)
         elif not source or not self.may_feed:
             self._go(LEAVING, BY_SOURCE)
+        elif self._call == _DARK:
+            self._go(LEAVING, BY_COMMAND)
         elif not grid:
+            if self._call == _RETURN:  # which is gone again
+                self._call = 0
             if self.state == GRID_BACK:
                 self._go(BACKUP, BY_GRID)
         elif self.state == BACKUP:
@@ -236,8 +295,9 @@ class Transfer:
         elif self.state == LEAVING:
             lock.open(il.BOND)
             if lock.is_open(il.SOURCE) and lock.is_open(il.BOND):
-                if grid and self._call != _HOLD:
-                    self._go(RETURNING, self.reason)
+                if grid and self._may_return():
+                    if self._ms >= self.rest_ms:
+                        self._go(RETURNING, self.reason)
                 else:
                     self._go(ISOLATED, self.reason)
         elif lock.is_closed(il.GRID):
@@ -245,6 +305,7 @@ class Transfer:
         elif not grid:
             self._go(ISOLATING, BY_GRID)
         else:
+            lock.open(il.BOND)
             lock.close(il.GRID)
 
     def _broken(self, grid):

@@ -145,6 +145,7 @@ class Dispatch:
         self.own_mask = 0
         self._state = array("i", bytes(4 * _D_WORDS * n))
         self._amps = self._power = [0] * n
+        self.yields = 0  # bits: take what the others leave, see power/charger.py
         self.opening = 0  # bits: opened so shortly that what it carried still shows
         self._fresh = 0  # bits: closed so shortly that its demand does not show yet
         self._passed = 0  # bits: came back past a more important one
@@ -380,12 +381,14 @@ class Dispatch:
 
     def expected(self, limit) -> int:
         """The load of a limit, with the demand of outlets that have closed just now in place of
-        their inrush, and without what has been cut just now (outer lane)."""
+        their inrush, and without what has been cut just now or gives way: a car that charges
+        takes what the others leave."""
         total = limit is self.total
         loads = self._power if total else self._amps
+        without = self.opening | self.yields
         result = 0
         for i in limit.members:
-            if self.opening >> i & 1:
+            if without >> i & 1:
                 continue
             load = abs(loads[i])
             if self._fresh >> i & 1:
@@ -409,8 +412,9 @@ class Dispatch:
 
     def lacks(self, i: int, gone: int = 0):
         """The limit that has no room for the last demand of shed outlet `i` and the margin,
-        beside its load less that of the outlets `gone`; or None. Who would pass a limit alone
-        never fits."""
+        beside its load less that of the outlets `gone` and of who gives way; or None. Who would
+        pass a limit alone never fits."""
+        gone |= self.yields
         for limit in self.limits:
             if limit.mask >> i & 1:
                 total = limit is self.total

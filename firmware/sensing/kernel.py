@@ -65,7 +65,14 @@ IN_RELAYS = const(46)
 PINS = const(47)  # levels of the chip's pins, where they are not read here
 E11_WIDE = const(48)  # hits of the four wide codes, and of those beside them
 E11_BESIDE = const(49)
-HEAD_WORDS = const(50)
+SENSE = const(50)  # where the words of the first channel of kind "sense" begin; 0: there is none
+SENSE_ARMED = const(51)  # it has been below -HYST since its last crossing
+SENSE_PREV = const(52)  # the previous scan, counts
+SENSE_N = const(53)  # its rising zero crossings so far, modulo 2**29
+SENSE_SCAN = const(54)  # SCANS behind the last one, counts before and behind it
+SENSE_BEFORE = const(55)
+SENSE_AFTER = const(56)
+HEAD_WORDS = const(57)
 
 # words per channel
 C_SUM = const(0)
@@ -254,6 +261,18 @@ def scan(_timer=None):
         else:
             st[c + C_OVER] = 0
         c += CH_WORDS
+    c = st[SENSE]
+    if c:
+        x = st[c + C_CODE] - st[c + C_ZERO]
+        if x < -st[HYST]:
+            st[SENSE_ARMED] = 1
+        elif x >= 0 and st[SENSE_ARMED]:
+            st[SENSE_ARMED] = 0
+            st[SENSE_SCAN] = st[SCANS]
+            st[SENSE_BEFORE] = st[SENSE_PREV]
+            st[SENSE_AFTER] = x
+            st[SENSE_N] = (st[SENSE_N] + 1) & 0x1FFFFFFF
+        st[SENSE_PREV] = x
 
 
 def _trip(st, bit):

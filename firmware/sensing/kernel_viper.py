@@ -60,7 +60,14 @@ IN_RELAYS = const(46)
 PINS = const(47)
 E11_WIDE = const(48)
 E11_BESIDE = const(49)
-HEAD_WORDS = const(50)
+SENSE = const(50)
+SENSE_ARMED = const(51)
+SENSE_PREV = const(52)
+SENSE_N = const(53)
+SENSE_SCAN = const(54)
+SENSE_BEFORE = const(55)
+SENSE_AFTER = const(56)
+HEAD_WORDS = const(57)
 C_SUM = const(0)
 C_SQ = const(1)
 C_VX = const(2)
@@ -450,5 +457,19 @@ def scan(_timer):
         else:
             c[C_OVER] = 0
         c = ptr32(int(c) + CH_WORDS * 4)  # noqa: F821
+    x = st[SENSE]
+    if x:
+        c = ptr32(int(st) + (x << 2))  # noqa: F821
+        x = c[C_CODE] - c[C_ZERO]
+        if x < 0 - st[HYST]:
+            st[SENSE_ARMED] = 1
+        elif x >= 0:
+            if st[SENSE_ARMED]:
+                st[SENSE_ARMED] = 0
+                st[SENSE_SCAN] = st[SCANS]
+                st[SENSE_BEFORE] = st[SENSE_PREV]
+                st[SENSE_AFTER] = x
+                st[SENSE_N] = (st[SENSE_N] + 1) & 0x1FFFFFFF
+        st[SENSE_PREV] = x
     if not wait:
         st[SILENT] = (st[SILENT] + 1) & 0x1FFFFFFF

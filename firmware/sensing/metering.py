@@ -111,6 +111,7 @@ class Meter:
         self._scale()
         self.n = 0  # scans of the last window
         self.periods = 0  # windows merged into it
+        self.scan = 0  # the scan behind it
         self.locked = False
         # frequency
         self._crossing_q10 = -1  # where the last crossing lay, 1/1024 scan
@@ -183,6 +184,7 @@ class Meter:
         self._kernel(block, ring, at)
         self.n = block[_B_N]
         self.periods = block[_B_PERIODS]
+        self.scan = ring[at + _W_SCAN]
         if block[_B_MOVE]:
             self._move_zeros()
         if ring[at + _W_LOCKED] and self.periods == 1:

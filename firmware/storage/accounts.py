@@ -81,7 +81,7 @@ def advance(h, utc, up_s, rule, wh):
             h.known = utc
             h.wh = wh
             h.quarter = utc // _QUARTER_S
-            h.day_wh = sum(h.begun[DAYS])
+            h.day_wh = sum(h.begun[DAYS][: h.summed])
             h.is_known = True
             break
         if len(h.waiting) > _WAITING - 3 and edge + _QUARTER_S < utc:

@@ -11,13 +11,26 @@ from firmware.storage import files
 
 _QUARTER_S = const(900)  # every zone is some quarters of an hour from UTC
 
+# Counters beyond those of the outlets, where power is exported through a charge port: energy by
+# feed and direction in mWh, then money in millionths. flows.py counts them.
+HOME_OUT = const(0)
+HOME_IN = const(1)
+GRID_OUT = const(2)
+GRID_IN = const(3)
+MONEY = const(4)  # from here on: paid, earned
+FLOWS = const(6)
+NAMES = ("home_out", "home_in", "grid_out", "grid_in")  # on demand
+
 
 class Energy:
-    """State that these work on. `count`: how many counters there are."""
+    """State that these work on. `count`: how many counters there are; `summed`: how many of them
+    are in the total; `more`: the values of the others, which nothing else keeps."""
 
-    def __init__(self, folder: str, count: int):
+    def __init__(self, folder: str, count: int, more: int = 0):
         self.folder = folder
-        self.count = count
+        self.summed = count
+        self.count = count + more
+        self.more = [0] * more
         self.periods = [-1, -1, -1]  # the period that each kind is in
         self.begun: list = [None, None, None]  # Wh when it began
         self.quarter = 0  # utc // 900 up to which periods are closed

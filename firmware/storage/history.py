@@ -25,6 +25,7 @@ DAYS = const(1)
 MONTHS = const(2)
 KINDS = ("hours", "days", "months")
 KEPT = (48, 366, 120)
+MONEY = ("paid", "earned")  # the last counters, where there are more than outlets
 _SPARE = const(1)  # slots beyond these: the running period may be on flash, too
 _CRC = const(0x14474831)  # of an empty record, so that a file of zeros is not one
 
@@ -91,7 +92,8 @@ def rows(h, kind: int, now: int, count: int = 0, raw: bool = False):
 
 def totals(h, names, totals_mwh) -> dict:
     """Totals of each counter, with today's and yesterday's (None while the time is unknown, or
-    when there is no record of that day), in kWh."""
+    when there is no record of that day), in kWh; and what the grid's part has cost and earned,
+    where that is counted."""
     found = [("", whole_wh(totals_mwh)), ("today_", None), ("yesterday_", None)]
     now = running(h, DAYS, totals_mwh)
     if now is not None:
@@ -104,5 +106,7 @@ def totals(h, names, totals_mwh) -> dict:
         if wh is not None:
             by_name = {name: wh[i] / 1000 for i, name in enumerate(names)}
         result[(what or "energy_") + "kwh"] = by_name
-        result[what + "total_kwh"] = None if wh is None else sum(wh) / 1000
+        result[what + "total_kwh"] = None if wh is None else sum(wh[: h.summed]) / 1000
+        for i in range(len(names), h.count):
+            result[what + MONEY[i - len(names)]] = None if wh is None else wh[i] / 1000
     return result

@@ -296,16 +296,16 @@ class Keeper:
 
     def delta_size(self) -> int:
         """Bytes of a DELTA record."""
-        n = 2 + 5 * len(self._app.board.outlets)
+        n = 2 + 5 * self._app.energy.count
         return n + -n % 4
 
     def _totals(self) -> list:
-        app = self._app
-        return [int(app.meter.energy_mwh(x.index)) for x in app.board.outlets]
+        return [int(x) for x in self._app.totals_mwh()]
 
     def _heats(self) -> list:
-        """Heat of each outlet in 1/125, rounded up."""
-        return [min(x.thermal.permille() + 7 >> 3, 255) for x in self._app.controller.outlets]
+        """Heat of each outlet in 1/125, rounded up; 0 for what else is counted."""
+        heats = [min(x.thermal.permille() + 7 >> 3, 255) for x in self._app.controller.outlets]
+        return heats + [0] * len(self._app.energy.more)
 
     def _full(self) -> bytes:
         record = struct.pack("<II", self.latch_store.serial, self._app.clock.wall())

@@ -45,6 +45,8 @@ def do_step(keeper, now):
         if totals != keeper._kept_mwh or published > keeper.published:
             outlets = app.board.outlets
             table: dict = {x.name: totals[x.index] for x in outlets}
+            if app.energy.more:
+                table["flows"] = app.energy.more[:]
             if published >= 0:
                 table["published"] = keeper.published = published
             table["at"] = app.energy.mark(app.clock.wall(), totals)

@@ -87,12 +87,16 @@ def _collect(payload, parts):
 
 def _unpack(keeper, payload):
     """(serial, epoch, [mWh], [permille]) of a FULL record, or None."""
-    n = len(keeper._app.board.outlets)
-    size = 8 + 9 * n
-    if len(payload) not in (size, size + -size % 4):
+    energy = keeper._app.energy
+    for n in (energy.count, energy.summed):  # an older version counted the outlets only
+        size = 8 + 9 * n
+        if len(payload) in (size, size + -size % 4):
+            break
+    else:
         return None
     serial, epoch = struct.unpack_from("<II", payload)
     rows = [struct.unpack_from("<QB", payload, 8 + 9 * i) for i in range(n)]
+    rows += [(0, 0)] * (energy.count - n)
     return serial, epoch, [row[0] for row in rows], [row[1] << 3 for row in rows]
 
 
@@ -143,6 +147,12 @@ def load(keeper, kept):
     keeper._off_since = store.epoch
     for outlet in outlets:
         app.meter.restore_energy(outlet.index, totals[outlet.name])
+    more = app.energy.more
+    rows = [totals.get("flows")] + [state[2][len(outlets) :] for state in found if state]
+    for row in rows:
+        if isinstance(row, list):  # the file's may be of a version that had fewer
+            for i in range(min(len(row), len(more))):
+                more[i] = max(more[i], row[i])
     mark = totals.get("at")
     for state in found:
         # the newer one: a reboot writes the files last

@@ -9,6 +9,7 @@ from firmware import events
 from firmware.protection import outlet as o
 
 OUTLETS = const(5)  # as many as fit: 6 bits each of reason and of heat
+_MOST = const(8)  # of those beyond it is known that they tripped, and no more
 _MARK = const(0x1A5 << 20)
 _LOW = const(0x7FFFFFF)  # of 30 bits, which a small integer has
 _PARTS = const(32)  # of the trip heat
@@ -20,9 +21,11 @@ def pack(words, outlets):
     """Fill `words` (four) from the controller's outlets."""
     latched = reasons = heats = shift = 0
     for outlet in outlets:
-        if shift >= 6 * OUTLETS:
-            break
         state = outlet.state
+        if shift >= 6 * OUTLETS:
+            if state in _LATCHED:
+                latched |= 1 << outlet.index & (1 << _MOST) - 1
+            continue
         if state in _LATCHED:
             latched |= 1 << outlet.index
             reason = events.LOCKED if state == o.LOCKOUT else outlet.reason
@@ -47,8 +50,8 @@ def unpack(words):  # on demand
     if words[0] & ~255 != _MARK or words[3] != _sum(words):
         return None
     latched = {}
-    for i in range(OUTLETS):
+    for i in range(_MOST):
         if words[0] >> i & 1:
-            latched[i] = words[1] >> 6 * i & 63
+            latched[i] = words[1] >> 6 * i & 63 if i < OUTLETS else events.LATCHED
     heats = [(words[2] >> 6 * i & 63) * 1000 // _PARTS for i in range(OUTLETS)]
     return latched, heats

@@ -28,8 +28,20 @@ CHOICE = const(5)  # min is the tuple of what may be chosen
 WORDS = const(6)  # some words of the tuple min, in its order; the first one always
 ZONE = const(7)  # text: a POSIX rule of a time zone
 HOSTS = const(8)  # text: names or addresses of servers
+PROFILE = const(9)  # text: what a mode means, or when which one holds: power/profile.py
 
-TYPES = ("bool", "int", "number", "text", "identifier", "choice", "words", "zone", "hosts")
+TYPES = (
+    "bool",
+    "int",
+    "number",
+    "text",
+    "identifier",
+    "choice",
+    "words",
+    "zone",
+    "hosts",
+    "profile",
+)
 
 # -- flags ----------------------------------------------------------------------------------
 REBOOT = const(1)  # takes effect at the next start
@@ -114,12 +126,50 @@ SCHEMA: tuple = (  # on demand: schema
     ("storage.fram_kb", CHOICE, "KB", ("none", 8, 16, 32, 64), None, "none", "", 1),
     ("time.zone", ZONE, "", 4, 48, "UTC0", "", 0),
     ("time.servers", HOSTS, "", 0, 96, "pool.ntp.org", "", 8),
+    ("grid.enabled", BOOL, "", None, None, False, "", 4),
+    ("grid.profile", CHOICE, "", ("none", "ieee1547"), None, "none", "", 4),
+    ("grid.start", CHOICE, "", ("command", "auto"), None, "command", "", 4),
+    ("grid.power_w", INT, "W", 0, 20_000, 0, "", 0),
+    ("grid.most_w", INT, "W", 100, 20_000, 5000, "", 4),
+    ("grid.rating_w", INT, "W", 500, 20_000, 11_500, "", 4),
+    ("grid.cease_ms", INT, "ms", 10, 100, 50, "", 4),
+    ("grid.island_input", CHOICE, "", ("none", "high", "low"), None, "none", "", 4),
+    ("tariff.import_ct", NUMBER, "ct", 0, 200, 0, "", 0),
+    ("tariff.export_ct", NUMBER, "ct", 0, 200, 0, "", 0),
+    ("tariff.peak", TEXT, "", 0, 40, "", "", 0),
+    ("tariff.peak_import_ct", NUMBER, "ct", 0, 200, 0, "", 0),
+    ("tariff.peak_export_ct", NUMBER, "ct", 0, 200, 0, "", 0),
+    ("mode.default", CHOICE, "", "@modes", None, "outlets", "", 0),
+    ("mode.schedule", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.outlets", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.worksite", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.camp", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.home", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.vehicle", PROFILE, "", 0, "@board", "", "", 0),
+    ("mode.grid", PROFILE, "", 0, "@board", "", "", 0),
+    ("vehicle.enabled", BOOL, "", None, None, False, "", 4),
+    ("vehicle.start", CHOICE, "", ("command", "plug"), None, "command", "", 4),
+    ("vehicle.most_a", NUMBER, "A", 6, 32, 32, "", 4),
+    ("vehicle.energy_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
+    ("vehicle.gfci", CHOICE, "", ("input", "breaker"), None, "input", "", 4),
+    ("home.mode", CHOICE, "", ("off", "auto", "manual"), None, "off", "", 0),
+    ("home.ride_ms", INT, "ms", 0, 60_000, 500, "", 4),
+    ("home.stable_s", INT, "s", 1, 3600, 300, "", 4),
+    ("home.start_s", INT, "s", 1, 600, 30, "", 4),
+    ("home.stage_s", INT, "s", 0, 600, 10, "", 0),
+    ("home.pause_ms", INT, "ms", 0, 1000, 400, "", 4),
+    ("home.dead_ms", INT, "ms", 20, 1000, 20, "", 4),
+    ("home.follow_ms", INT, "ms", 50, 1000, 200, "", 4),
+    ("home.bond", BOOL, "", None, None, True, "", 4),
+    ("battery.usable_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
+    ("battery.extender_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
+    ("battery.storm", INT, "%", 0, 90, 60, "", 0),
 )
 
 OUTLET_SCHEMA: tuple = (  # on demand: schema
     ("name", TEXT, "", 0, 24, "", "", 0),
     ("limit_a", NUMBER, "A", 1, "@rating_a", "@rating_a", "", 4),
-    ("trip_class", CHOICE, "", ("fast", "standard", "slow", "motor"), None, "standard", "", 4),
+    ("trip_class", CHOICE, "", ("fast", "standard", "slow", "motor"), None, "@class", "", 4),
     ("peak", BOOL, "", None, None, True, "", 4),
     ("peak_x", NUMBER, "", 2, "@peak_x", "@peak_default", "", 4),
     ("short_time", BOOL, "", None, None, True, "", 4),
@@ -145,7 +195,7 @@ _NOMINAL_MAX_MV = const(127_000)
 _OVER_MAX_PERCENT = const(140)
 
 # groups whose values have to go with each other or with the board, see settings_rules.py
-_RULED = ("supply", "temperature", "gfci", "contactor")
+_RULED = ("supply", "temperature", "gfci", "contactor", "grid", "tariff", "vehicle", "home")
 
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
@@ -234,6 +284,10 @@ def allowed_text(entry):  # on demand
         return "a rule like UTC0, EST5EDT,M3.2.0,M11.1.0 or CET-1CEST,M3.5.0,M10.5.0/3"
     if kind == HOSTS:
         return "up to 4 names or addresses, each with :port if it is another than usual"
+    if kind == PROFILE:
+        if entry[NAME] == "mode.schedule":
+            return "up to 160 bytes like mon-fri 22:00-6:00 camp; sat,sun 8:00-20:00 worksite"
+        return "up to 160 bytes of total_w= leg_a= reserve= quiet= quiet_w= priorities="
     if kind == WORDS:
         return "some of %s; or all" % " ".join(entry[MIN])
     if kind == CHOICE:
@@ -293,6 +347,8 @@ def check(entry, value):  # on demand: change
             return value
         if not isinstance(value, str):
             raise ValueError
+        if kind == PROFILE:
+            return _profile(entry, value)
         data = value.encode()
         if not entry[MIN] <= len(data) <= entry[MAX] or not _is_printable(data):
             raise ValueError
@@ -318,10 +374,31 @@ def check(entry, value):  # on demand: change
         )
 
 
+def _profile(entry, value):  # on demand: change
+    """A text about modes, checked; SettingError says which part of it is wrong."""
+    if len(value) > 160 or printable(value) != value:
+        raise ValueError
+    import sys
+
+    from firmware.power import profile
+
+    sys.modules.pop("firmware.power.profile", None)
+    sys.modules["firmware.power"].__dict__.pop("profile", None)
+    try:
+        return profile.check(entry[NAME], value, entry[MAX])
+    except profile.ProfileError as error:
+        raise SettingError("%s: %s" % (entry[NAME], error))
+
+
 def _bound(board, bound, outlet):  # on demand: schema
     """A bound or default, with "@x" replaced by the board's figure."""
     if not isinstance(bound, str) or bound[:1] != "@":
         return bound
+    if bound == "@board":
+        return board
+    if bound == "@modes":
+        modes = ("outlets", "worksite", "camp", "home", "vehicle", "grid")
+        return modes if board.power is not None else modes[:3]
     if bound == "@total_w":
         return board.total_w
     if bound == "@leg_a":
@@ -330,6 +407,8 @@ def _bound(board, bound, outlet):  # on demand: schema
         return _plain(outlet.rating_ma / 1000)
     if bound == "@priority":
         return outlet.priority
+    if bound == "@class":  # a home has motors of 110 A locked rotor
+        return "motor" if outlet.gang else "standard"
     # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.
     if bound == "@over_most":
         reach = board.channels[0].full_scale / 1.41421 / _NOMINAL_MAX_MV * 98

@@ -58,6 +58,44 @@ console.baud: bits a second on these pins
 storage.fram_kb: size of the FRAM on the I2C bus; none: flash does it all
 time.zone: POSIX rule, for days and local times: EST5EDT,M3.2.0,M11.1.0 is New York
 time.servers: where the time comes from when linked; empty: from nowhere
+grid.enabled: export to the grid may be started
+grid.profile: limits of voltage and frequency, and their times
+grid.start: auto: after a start of the board, too, once the grid is good
+grid.power_w: what is exported, where source and grid.most_w allow it
+grid.most_w: the most that may be exported: of the connection, by the utility
+grid.rating_w: what the inverter exports at a set point of 100 %
+grid.cease_ms: how long the inverter takes to stop when its permissive falls
+grid.island_input: level that means an island; none: not wired
+tariff.import_ct: price of a kWh from the grid
+tariff.export_ct: what a kWh to the grid earns
+tariff.peak: when the peak rates hold: mon-fri 17:00-21:00; empty: never
+tariff.peak_import_ct: price from the grid at the peak
+tariff.peak_export_ct: what is earned at the peak
+mode.default: mode after a start, and where the schedule says none
+mode.schedule: which mode when: days, times and a mode, separated by ;
+mode.outlets: what the mode outlets changes; empty: built in
+mode.worksite: what the mode worksite changes; empty: built in
+mode.camp: what the mode camp changes; empty: built in
+mode.home: what the mode home changes; empty: built in
+mode.vehicle: what the mode vehicle changes; empty: built in
+mode.grid: what the mode grid changes; empty: built in
+vehicle.enabled: bed240 charges cars: control pilot of SAE J1772, nothing else
+vehicle.start: a car is charged when it is plugged in, or when told to
+vehicle.most_a: most that a car is offered; never more than 80 % of bed240.limit_a
+vehicle.energy_kwh: a car gets no more than that; 0: as much as it takes
+vehicle.gfci: what looks for ground faults: gfci.input, or a breaker in the circuit itself
+home.mode: who switches the home over when the grid fails; off: it stays on the grid
+home.ride_ms: a grid that is bad for less than this is waited for
+home.stable_s: the grid must be good for so long before the home goes back
+home.start_s: the vehicle's voltage must stand within this time
+home.stage_s: for so long nothing else is switched on after the home was taken over
+home.pause_ms: the home is dark at least so long on its way back, for its motors
+home.dead_ms: both sides are seen open for so long before one closes
+home.follow_ms: a contact must follow its command within this time
+home.bond: the transfer switch switches the neutral, and the vehicle bonds it
+battery.usable_kwh: usable capacity of the vehicle's battery; 0: none is watched
+battery.extender_kwh: of a range extender, beside it
+battery.storm: what is kept back during a storm watch, at least
 *.name: name for people; empty: the outlet's own
 *.limit_a: continuous current limit
 *.trip_class: how long an overload may last

@@ -14,6 +14,7 @@ _NEEDS = (
     ("gfci.input", "gfci"),
     ("contactor.feedback", "contactor_feedback"),
     ("temperature.sensor", "temperature"),
+    ("grid.island_input", "island"),
 )
 
 
@@ -31,6 +32,26 @@ def fit(settings, board, new: dict):
                     "%s: '%s' is not allowed (allowed: %s %s, which is %s)"
                     % (name, new[name], what, than, bound)
                 )
+    get = settings.get
+    if new.get("vehicle.enabled", get("vehicle.enabled")):
+        if board.power is None:
+            raise SettingError(
+                "vehicle.enabled: board %s has no charger (allowed: off)" % board.name
+            )
+        source = new.get("vehicle.gfci", get("vehicle.gfci"))
+        if source == "input" and new.get("gfci.input", get("gfci.input")) == "none":
+            raise SettingError(
+                "vehicle.enabled: no car without a ground-fault interrupter (allowed: first wire one "
+                "to gfci.input, or set vehicle.gfci breaker when bed240's circuit has its own)"
+            )
+    if new.get("tariff.peak"):
+        _span(new["tariff.peak"])
+    if new.get("grid.enabled") and board.power is None:
+        raise SettingError(
+            "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name
+        )
+    if new.get("home.mode", "off") != "off" and board.power is None:
+        raise SettingError("home.mode: board %s has no transfer switch (allowed: off)" % board.name)
     for name, thing in _NEEDS:
         if name in new and thing not in board.inputs and board.aux(thing) < 0:
             default = next(row[DEFAULT] for row in SCHEMA if row[NAME] == name)
@@ -39,3 +60,23 @@ def fit(settings, board, new: dict):
                     "%s: board %s has no input '%s' (allowed: %s)"
                     % (name, board.name, thing, settings.text(name))
                 )
+
+
+def _span(text):
+    """SettingError when the hours of the peak rates are not understood."""
+    import sys
+
+    from firmware.power import schedule
+
+    sys.modules.pop("firmware.power.schedule", None)
+    sys.modules["firmware.power"].__dict__.pop("schedule", None)
+    why = "it is one span"
+    if ";" not in text:
+        try:
+            schedule.parse(text + " peak", ("peak",))
+            return
+        except schedule.ScheduleError as error:
+            why = str(error)
+    raise SettingError(
+        "tariff.peak: %s (allowed: days and times like mon-fri 17:00-21:00, or nothing)" % why
+    )

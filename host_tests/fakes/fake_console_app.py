@@ -17,6 +17,7 @@ class FakeController:
 
     def __init__(self, app):
         self._app = app
+        self.station = None
         self.veto = {}
         self.log = []  # (verb, outlet index, source, force)
 

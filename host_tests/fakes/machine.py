@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 levels: dict[int, int] = {}
 edges: list[tuple[int, int]] = []
+duties: dict[int, int] = {}  # of PWM pins, 0 to 65535
 on_level: Callable[[int, int], None] | None = None
 on_read: Callable[[int], int] | None = None  # level of an input, else as in `levels`
+on_duty: Callable[[int, int, int], None] | None = None  # GPIO, Hz, 0 to 65535
 irq_off = 0
 
 
@@ -25,10 +27,11 @@ def install() -> None:
 def reset(listener: Callable[[int, int], None] | None = None) -> None:
     """A chip out of reset: no pin driven, nobody listens but `listener(gpio, level)`."""
     global on_level, irq_off
-    global on_read
-    on_read = None
+    global on_read, on_duty
+    on_read = on_duty = None
     levels.clear()
     edges.clear()
+    duties.clear()
     on_level = listener
     irq_off = 0
 
@@ -71,3 +74,21 @@ class Pin:
             if on_level is not None:
                 on_level(self.number, level)
         return level
+
+
+class PWM:
+    """A pin that pulses; `duties` keeps its duty cycle."""
+
+    def __init__(self, pin: Pin, freq: int = 0, duty_u16: int = 0) -> None:
+        assert 0 < freq
+        self._number = pin.number
+        self.frequency = freq
+        self.duty_u16(duty_u16)
+
+    def duty_u16(self, duty: int | None = None) -> int:
+        if duty is not None:
+            assert 0 <= duty <= 65535
+            duties[self._number] = duty
+            if on_duty is not None:
+                on_duty(self._number, self.frequency, duty)
+        return duties[self._number]

@@ -156,6 +156,9 @@ class Rig(Core):
         Core.__init__(self, board, settings)
         self.truck = truck = Truck(self.board, seed=seed, mains_hz=mains_hz)
         machine.on_read = lambda gpio: truck.read_pin(gpio, self.t_us)
+        machine.on_duty = lambda gpio, hz, duty: truck.set_pulses(gpio, self.t_us, hz, duty)
+        for gpio, duty in machine.duties.items():
+            truck.set_pulses(gpio, self.t_us, 1000, duty)
         self.run(boot_s)
 
     def on_level(self, gpio: int, level: int) -> None:

@@ -90,7 +90,7 @@ def test_every_command_of_the_table_exists(app):
         ('settings import {"bed1.limit_a":"many"}', "allowed: 1 to 20 A"),
         ('settings import {"wifi.password":"(set)"}', "leave it out"),
         ("status x", "usage: status"),
-        ("mode grid", "unknown mode 'grid' (there are: outlets)"),
+        ("mode grid", "unknown mode 'grid' (there are: outlets worksite camp)"),
         ("reboot", "confirm with: reboot yes"),
         ("exit now", "confirm with: exit yes"),
         ("defaults", "confirm with: defaults yes"),
@@ -403,7 +403,7 @@ def test_unknown_sources_may_nothing(app, source):
     ("line", "expected"),
     [
         ("", None),
-        ("st", ["status"]),
+        ("st", ["status", "storm"]),
         ("on b", ["bed1", "bed2", "bed240"]),
         ("on cabin1", ["cabin1"]),
         ("on ", ["cabin1", "cabin2", "bed1", "bed2", "bed240", "all"]),

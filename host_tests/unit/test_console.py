@@ -686,7 +686,7 @@ def test_any_session_leaves_a_console_that_answers(tmp_path_factory, bursts):
         await b.settle()
         b.port.text()
         text = await b.ask("mode --json")
-        assert '"modes": ["outlets"]' in text
+        assert '"modes": ["outlets", "worksite", "camp"]' in text
 
     try:
         made.session(script)
@@ -868,7 +868,7 @@ def test_every_command_has_examples_that_it_takes(bench):
         ("set mqtt.allow re", ["read"]),
         ("set bed1.trip", ["bed1.trip_class"]),
         ("events by cons", ["console"]),
-        ("help st", ["status"]),
+        ("help st", ["status", "storm"]),
         ("cal bed1 ph", ["phase"]),
         ("nonsense x", []),
         ("on \u00fc", []),
@@ -896,7 +896,10 @@ def test_two_consoles_answer_one_after_the_other_and_off_at_once(bench):
         assert port.text() == ""
         b.port.open = True
         await b.settle()
-        assert port.text() == "ok\r\n  mode             outlets\r\n  modes            outlets\r\n"
+        assert port.text() == (
+            "ok\r\n  mode             outlets\r\n  modes            outlets worksite camp\r\n"
+            "  quiet            no\r\n"
+        )
         b.port.open = False
         b.port.send(b"get\n")
         await asyncio.sleep(0.2)

@@ -52,7 +52,7 @@ class Garage:
 
     def __init__(self, most_ma: int = 32_000) -> None:
         self.evse = evse.Evse()
-        self.evse.configure(most_ma, True)
+        self.evse.configure(most_ma)
         self.car = Car()
         self.room_ma = 40_000
         self.earth = True
@@ -174,11 +174,108 @@ def test_a_car_that_does_not_follow_is_cut_and_the_third_time_for_good() -> None
         assert not garage.evse.closed and garage.evse.pilot_down
         garage.room_ma = 40_000
         assert garage.evse.faults == turn + 1
+        garage.run(130)  # nothing by itself, as long as the car is there
+        assert garage.evse.state == evse.FAULT and garage.evse.pilot_down == (turn == 2)
+        garage.car.plugged = False
+        garage.run(1)
+        garage.car.plugged = True
     garage.run(600)
     assert garage.evse.state == evse.FAULT
     assert garage.evse.reset() and not garage.evse.reset()
     garage.car.stubborn = False
     garage.until(evse.CHARGING, 130)
+
+
+def test_an_offer_that_goes_on_falling_gives_no_car_more_than_ten_seconds() -> None:
+    garage = charging(Garage())
+    garage.car.stubborn = True
+    begin = garage.t_ms
+    while garage.evse.state == evse.CHARGING:
+        garage.room_ma = 20_000 - (garage.t_ms - begin) // 2
+        garage.turn()
+    assert garage.evse.why == evse.NOT_FOLLOWED
+    assert garage.t_ms - begin == pytest.approx(10_000, abs=100)
+
+
+def test_noise_of_the_others_does_not_wear_the_offer_down() -> None:
+    garage = charging(Garage())
+    garage.room_ma = 20_000
+    garage.run(1)
+    for _ in range(2_000):
+        garage.room_ma = 20_000 - garage.noise.randrange(240)
+        garage.turn()
+    assert garage.evse.offer_ma == 19_500
+
+
+def test_a_car_that_changes_its_mind_does_not_wear_out_the_contactor() -> None:
+    garage = charging(Garage())
+    closed = [True]
+    for second in range(60):
+        garage.car.wants = second % 2 == 1
+        for _ in range(1000 // TURN_MS):
+            garage.turn()
+            if garage.evse.closed != closed[-1]:
+                closed.append(garage.evse.closed)
+    assert 6 <= closed.count(True) <= 11
+
+
+def test_there_is_no_time_for_the_car_when_the_hard_limit_is_near() -> None:
+    garage = charging(Garage())
+    garage.room_ma = -10_000
+    garage.evse.cut(evse.NO_ROOM)
+    assert not garage.evse.closed and evse.WHY[garage.evse.why].startswith("the other")
+    garage.run(3)
+    garage.room_ma = 40_000
+    garage.run(55)
+    assert garage.evse.state == evse.WAITING
+    garage.until(evse.CHARGING, 8)
+
+
+class Detector:
+    """A ground-fault detector with a test input. `flaw`: "deaf" never answers, "stuck" never
+    falls silent."""
+
+    def __init__(self, flaw: str = "") -> None:
+        self.flaw = flaw
+        self.tests = 0
+        self.said = False
+
+    def earth(self, test_on: bool) -> bool:
+        if test_on and not self.said:
+            self.tests += 1
+        if self.flaw != "deaf":
+            self.said = test_on or (self.said and self.flaw == "stuck")
+        return not self.said
+
+
+@pytest.mark.parametrize(
+    ("flaw", "why"), [("", evse.NONE), ("deaf", evse.DETECTOR), ("stuck", evse.GROUND)]
+)
+def test_the_detector_has_to_prove_itself_before_the_contactor_closes(flaw: str, why: int) -> None:
+    garage = Garage()
+    garage.evse.tests = True
+    detector = Detector(flaw)
+    closed = False
+    for _ in range(400):
+        garage.earth = detector.earth(garage.evse.test_on)
+        garage.turn()
+        closed |= garage.evse.closed
+    assert closed == (not flaw) and garage.evse.why == why
+    assert garage.evse.state == (evse.FAULT if flaw else evse.CHARGING)
+    if not flaw:
+        assert detector.tests == 1
+        garage.earth = False  # and a real fault still counts
+        garage.turn()
+        assert not garage.evse.closed
+
+
+def test_months_of_charging_stay_small_numbers() -> None:
+    charger = evse.Evse()
+    day_ms = 86_400_000
+    for _ in range(40):
+        charger.step(6_000, -12_000, 20_000, 40_000, True, day_ms // 8)
+    for value in vars(charger).values():
+        assert abs(value) < 1 << 30
 
 
 def test_unplugging_opens_the_contactor_within_a_tenth_of_a_second() -> None:
@@ -227,16 +324,23 @@ def test_a_ground_fault_opens_at_once_and_stays_while_it_lasts() -> None:
     garage.run(300)
     assert garage.evse.state == evse.FAULT
     garage.earth = True
-    garage.until(evse.CHARGING, 130)
+    garage.run(130)
+    assert garage.evse.state == evse.FAULT  # the car is still there
+    garage.car.plugged = False
+    garage.until(evse.EMPTY, 1)
+    garage.car.plugged = True
+    garage.until(evse.CHARGING, 3)
 
 
 def test_the_owner_can_stop_it() -> None:
     garage = charging(Garage())
-    garage.evse.configure(32_000, False)
+    garage.evse.configure(32_000, evse.NOT_WANTED)
     garage.until(evse.WAITING, 7)
-    assert evse.WHY[garage.evse.why] == "switched off"
+    assert evse.WHY[garage.evse.why] == "stopped"
     garage.run(200)
     assert garage.evse.state == evse.WAITING and garage.evse.offer_ma == 0
+    garage.evse.configure(32_000)  # there was room all the time
+    assert garage.until(evse.CHARGING, 2) < 1
 
 
 def test_any_sequence_keeps_the_contactor_open_unless_a_sound_car_asks() -> None:

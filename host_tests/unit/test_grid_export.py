@@ -18,7 +18,7 @@ class Plant:
         self.export = grid.Export(LEAD_MS)
         self.export.configure(0, True, most_w, asked_w)
         self.t_ms = 0
-        self.island = False
+        self.held = -1
         self.room_w = 20_000
 
     def run(self, seconds: float, values: tuple[int, int, int] = GOOD) -> None:
@@ -27,7 +27,7 @@ class Plant:
 
     def window(self, values: tuple[int, int, int] = GOOD) -> None:
         self.t_ms += WINDOW_MS
-        self.export.step(*values, self.island, self.room_w, WINDOW_MS)
+        self.export.step(*values, self.held, self.room_w, WINDOW_MS)
         export = self.export
         assert export.permitted == (export.state in (grid.RAMP, grid.EXPORTING))
         assert 0 <= export.set_point_w <= min(export.most_w, max(self.room_w, 0))
@@ -129,10 +129,10 @@ def test_it_gives_what_is_asked_what_is_allowed_and_what_there_is() -> None:
 
 def test_an_island_stops_it_in_the_same_window() -> None:
     plant = exporting()
-    plant.island = True
+    plant.held = grid.ISLAND
     plant.window()
     assert (plant.export.state, grid.STAGES[plant.export.why]) == (grid.CEASED, "island")
-    plant.island = False
+    plant.held = -1
     plant.run(299)
     assert not plant.export.permitted
 

@@ -10,7 +10,8 @@ from tools import cpython
 
 cpython.install()
 
-from firmware.interfaces import commands, discovery, mqtt  # noqa: E402
+from firmware.interfaces import discovery, mqtt  # noqa: E402
+from firmware.power import profile  # noqa: E402
 from host_tests.fakes.fake_app import FakeApp  # noqa: E402
 
 BASE = "tailgate/dut/"
@@ -137,7 +138,7 @@ def test_numbers_have_the_range_of_their_setting_and_send_a_command() -> None:
             assert (number["min"], number["max"]) == known[sent["args"][0].split(".")[1]]
         assert set(sent) == {"id", "cmd", "args"}
     assert numbers["bed240_limit_a_set"]["max"] == 40
-    assert tuple(whole["cmps"]["mode"]["options"]) == commands._MODES
+    assert tuple(whole["cmps"]["mode"]["options"]) == profile.NAMES[: profile.PLAIN]
 
 
 def test_sensors_read_what_is_in_the_state() -> None:

@@ -108,7 +108,19 @@ def feedback(closed: int, fault: str, at: int) -> int:
     return closed
 
 
-COMMANDS = ("", "back_up", "go_back", "reset", "feed", "restart")
+# `lost`: protection, or a hand, has opened the source's relay (the part that wires it to the
+# controller says so); `back_fed`: the grid's side became live as the source closed
+COMMANDS = (
+    "",
+    "back_up",
+    "go_back",
+    "dark",
+    "reset",
+    "feed",
+    "restart",
+    "lost",
+    "back_fed",
+)
 CALLS = [(verb, contact) for verb in ("close", "open") for contact in il.CONTACTS]
 ANY = -1  # in place of a mode
 ANY_CALLS = ("", "restart", *itertools.product(CALLS), *itertools.product(CALLS, CALLS))
@@ -123,6 +135,10 @@ def turn(t: tr.Transfer, command: Any, grid: int, source: int, aux: int) -> None
         load(t, save(fresh))
     elif isinstance(command, tuple):
         call(t, command)
+    elif command == "dark":
+        t.go_back(True)
+    elif command == "lost":
+        t.lost(tr.BY_SOURCE)
     elif command:
         getattr(t, command)()
     t.step(bool(grid), bool(source), aux, 1)

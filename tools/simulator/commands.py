@@ -6,20 +6,17 @@ take effect at the time of the truck's latest call.
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tools.simulator import loads, recordings, sensors
+from tools.simulator import loads, plantcommands, recordings, sensors
 from tools.simulator.wiring import SimError, choose
+from tools.simulator.words import number, only
+from tools.simulator.words import split as words_of
 
 if TYPE_CHECKING:
     from tools.simulator.truck import Circuit, Truck
-
-Parameters = dict[str, float]
-
-_LARGEST = 1e6
 
 
 def run(truck: Truck, line: str) -> str:
@@ -31,40 +28,23 @@ def run(truck: Truck, line: str) -> str:
     if words and words[0] == "sim":
         words = words[1:]
     verb = words[0] if words else "help"
-    choose("simulator command", verb, _COMMANDS)
-    return _COMMANDS[verb][0](truck, words[1:])
+    known = table(truck)
+    choose("simulator command", verb, known)
+    return known[verb][0](truck, words[1:])
+
+
+def table(truck: Truck) -> dict[str, tuple[Command, str, str]]:
+    """The commands that this truck knows: those of plantcommands.py only with `power`."""
+    return _COMMANDS if truck.plant is None else {**_COMMANDS, **plantcommands.COMMANDS}
+
+
+def words(truck: Truck) -> dict[str, list[str]]:
+    """The second words of the commands of plantcommands.py that this truck knows."""
+    return {} if truck.plant is None else plantcommands.WORDS
 
 
 def _usage(verb: str) -> SimError:
     return SimError(f"usage: sim {_COMMANDS[verb][1]}")
-
-
-def _split(words: list[str]) -> tuple[list[str], Parameters]:
-    """Plain words, and `name=value` words as numbers."""
-    plain: list[str] = []
-    parameters: Parameters = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name.isidentifier():
-            plain.append(word)
-            continue
-        parameters[name] = _number(name, value)
-    return plain, parameters
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise SimError(f"{name}={text} is not a number") from None
-    if not math.isfinite(value) or abs(value) > _LARGEST:
-        raise SimError(f"{name}={text} is out of any reasonable range")
-    return value
-
-
-def _only(parameters: Parameters, known: tuple[str, ...], of: str) -> None:
-    for name in parameters:
-        choose(f"parameter of {of}", name, known)
 
 
 def _outlet_only(truck: Truck, words: list[str], verb: str) -> Circuit:
@@ -74,7 +54,7 @@ def _outlet_only(truck: Truck, words: list[str], verb: str) -> Circuit:
 
 
 def _plug(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
+    plain, parameters = words_of(words)
     if len(plain) != 2:
         raise _usage("plug")
     circuit = truck.circuit(plain[0])
@@ -83,7 +63,7 @@ def _plug(truck: Truck, words: list[str]) -> str:
 
 
 def _play(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
+    plain, parameters = words_of(words)
     if len(plain) != 2:
         raise _usage("play")
     circuit = truck.circuit(plain[0])
@@ -111,7 +91,7 @@ def _unplug(truck: Truck, words: list[str]) -> str:
 
 
 def _short(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
+    plain, parameters = words_of(words)
     circuit = _outlet_only(truck, plain, "short")
     if "short" in circuit.loads:
         truck.unplug(circuit, "short")
@@ -140,11 +120,11 @@ def _stick(truck: Truck, words: list[str]) -> str:
 
 
 def _relay(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
+    plain, parameters = words_of(words)
     if not 1 <= len(plain) <= 2 or (len(plain) == 1 and not parameters):
         raise _usage("relay")
-    name = choose("relay", plain[0], truck.relays)
-    _only(parameters, ("operate_ms", "release_ms", "bounce", "weld_amps"), "relay")
+    name = choose("relay", truck.wiring.relay_of(plain[0]), truck.relays)
+    only(parameters, ("operate_ms", "release_ms", "bounce", "weld_amps"), "relay")
     relay = truck.relays[name]
     if len(plain) == 2:
         choose("relay state", plain[1], ("ok", "welded", "stuck"))
@@ -156,11 +136,11 @@ def _relay(truck: Truck, words: list[str]) -> str:
 
 
 def _sensor(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
+    plain, parameters = words_of(words)
     if not 1 <= len(plain) <= 2 or (len(plain) == 1 and not parameters):
         raise _usage("sensor")
     index = truck.wiring.channel_index(plain[0])
-    _only(parameters, ("gain", "offset", "noise", "phase", "dnl", "clip"), "sensor")
+    only(parameters, ("gain", "offset", "noise", "phase", "dnl", "clip"), "sensor")
     sensor = truck.sensors[index]
     if len(plain) == 2:
         choose("sensor state", plain[1], sensors.FAULTS)
@@ -185,8 +165,8 @@ def _converter(truck: Truck, words: list[str]) -> str:
 
 
 def _supply(truck: Truck, words: list[str]) -> str:
-    plain, parameters = _split(words)
-    _only(parameters, ("volts", "hz", "sag", "swell", "ms", "thd", "ohms"), "supply")
+    plain, parameters = words_of(words)
+    only(parameters, ("volts", "hz", "sag", "swell", "ms", "thd", "ohms"), "supply")
     if len(plain) > 1 or not (plain or parameters):
         raise _usage("supply")
     supply, now = truck.supply, truck.now_us
@@ -241,7 +221,7 @@ def _aux_channels(truck: Truck, prefix: str = "") -> dict[str, int]:
     return {
         c.name: i
         for i, c in enumerate(truck.wiring.channels)
-        if c.kind == "aux" and c.name.startswith(prefix)
+        if c.kind == "aux" and c.name.startswith(prefix) and c.name != "pilot"  # the car's
     }
 
 
@@ -256,7 +236,7 @@ def _temperature(truck: Truck, words: list[str]) -> str:
         raise _usage("temperature")
     name = words[0] if len(words) == 2 else next(iter(probes))
     index = probes[choose("temperature channel", name, probes)]
-    celsius = _number("temperature", words[-1])
+    celsius = number("temperature", words[-1])
     truck.aux_mv[index] = sensors.ntc_millivolts(celsius)
     truck.changed()
     return f"{name}: {celsius:g} C, {truck.aux_mv[index]:.0f} mV"
@@ -267,7 +247,7 @@ def _aux(truck: Truck, words: list[str]) -> str:
         raise _usage("aux")
     channels = _aux_channels(truck)
     index = channels[choose("aux channel", words[0], channels)]
-    millivolts = _number("mv", words[1])
+    millivolts = number("mv", words[1])
     if not 0.0 <= millivolts <= sensors.SUPPLY_MV:
         raise SimError(f"{millivolts:g} mV is outside 0 to {sensors.SUPPLY_MV:g}")
     truck.aux_mv[index] = millivolts
@@ -309,6 +289,8 @@ def _state(truck: Truck, words: list[str]) -> str:
                 f"{' '.join(circuit.loads) or '(nothing plugged in)'}"
             )
         lines.append(line.rstrip())
+    if truck.plant is not None:
+        lines += truck.plant.state()
     faulty = [f"{s.name} {s.fault}" for s in truck.sensors if s.fault != "ok"]
     if truck.silent:
         lines.append("  converter: silent")
@@ -325,8 +307,11 @@ def _state(truck: Truck, words: list[str]) -> str:
 
 
 def _help(truck: Truck, words: list[str]) -> str:
-    width = max(len(usage) for _, usage, _ in _COMMANDS.values()) + 2
-    return "\n".join(f"  sim {usage:{width}}{text}" for _, usage, text in _COMMANDS.values())
+    rows: list[tuple[str, str]] = []
+    for _, usages, texts in table(truck).values():
+        rows += zip(usages.split("\n"), texts.split("\n"), strict=True)
+    width = max(len(usage) for usage, _ in rows) + 2
+    return "\n".join(f"  sim {usage:{width}}{text}".rstrip() for usage, text in rows)
 
 
 Command = Callable[["Truck", list[str]], str]

@@ -125,6 +125,8 @@ class SimulatedDevice:
         self._partial = b""
         self._unread = b""
         self._scan_words = self._block * len(self.board.channels)
+        self._readable = set((self.board.inputs or {}).values())
+        self._readable |= set((getattr(self.board, "power", None) or {}).get("seen", ()))
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -373,6 +375,12 @@ class SimulatedDevice:
         if request.op == link.WATCHDOG:
             self._watchdog_us = request.arg * 1000
             return False
+        if request.op in (link.PULSES, link.PULSE_HZ):
+            gpio, value = request.arg & 0xFF, request.arg >> 8
+            self._driven.add(gpio)
+            what = {"duty_u16" if request.op == link.PULSES else "hz": value}
+            self.truck.set_pulses(gpio, self._clamp(at), **what)
+            return False
         self._reset(at, request.arg)
         return True
 
@@ -459,7 +467,7 @@ class SimulatedDevice:
         return levels
 
     def _pin(self, gpio: int, pull: int, at: int) -> int:
-        if gpio in (self.board.inputs or {}).values():
+        if gpio in self._readable:
             return self.truck.read_pin(gpio, self._clamp(at))
         return 1 if pull == 1 else 0
 

@@ -17,6 +17,8 @@ A **request** is 16 bytes: `op u32, epoch u32, time u32, arg u32`. The instant m
 | 6 PIN_OUT | gpio, level << 8 (0, 1, 2 = released) | none |
 | 7 RESET | cause (2 reset(), 3 watchdog, 5 soft) | none: the host ends the process |
 | 8 WATCHDOG | timeout, ms: it is armed | none |
+| 9 PULSES | gpio, duty << 8 (0 to 65535): PWM with the frequency of op 10 | none |
+| 10 PULSE_HZ | gpio, Hz << 8 | none |
 
 The **head** is 8 bytes: `limit u32, value u16, inputs u16`. `limit`: microseconds from the
 request's instant up to which the chip may let time run before it asks again. `inputs`: levels of
@@ -43,8 +45,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-HELLO, IDLE, SCAN, ADC, PIN_IN, PIN_OUT, RESET, WATCHDOG = range(1, 9)
-ONE_WAY = (PIN_OUT, RESET, WATCHDOG)
+HELLO, IDLE, SCAN, ADC, PIN_IN, PIN_OUT, RESET, WATCHDOG, PULSES, PULSE_HZ = range(1, 11)
+ONE_WAY = (PIN_OUT, RESET, WATCHDOG, PULSES, PULSE_HZ)
 
 EPOCH_US = 500_000_000
 RELEASED = 2

@@ -217,6 +217,67 @@ class Compressor(Motor):
         return 0.0
 
 
+class HeatPump(Compressor):
+    """Compressor of an air conditioner: at the start its current lags more (`start_pf`), and a
+    timer keeps it off for `delay_s` after an interruption, so that it does not find the pressure
+    (0: it has none, and its rotor locks).
+    """
+
+    summary = (
+        "compressor with a timer; as compressor, and locked_a= (110) start_pf= (0.5) "
+        "delay_s= (180; 0: none, it locks when interrupted)"
+    )
+
+    def __init__(
+        self,
+        legs: int,
+        amps: float = 17.0,
+        locked_a: float = 110.0,
+        decay_ms: float = 150.0,
+        pf: float = 0.88,
+        start_pf: float = 0.5,
+        run_s: float = 600.0,
+        rest_s: float = 600.0,
+        equalise_s: float = 180.0,
+        overload_s: float = 6.0,
+        cool_s: float = 60.0,
+        delay_s: float = 180.0,
+    ) -> None:
+        if locked_a < amps or not 0.0 < start_pf <= 1.0:
+            raise SimError("heat_pump: locked_a is at least amps, start_pf within 0 to 1")
+        super().__init__(
+            legs,
+            amps,
+            locked_a / amps,
+            decay_ms,
+            pf,
+            run_s,
+            rest_s,
+            equalise_s,
+            overload_s,
+            cool_s,
+        )
+        self._delay_us = round(delay_s * 1e6)
+        self._start_in_phase = SQRT2 * locked_a * start_pf
+        self._start_quadrature = SQRT2 * locked_a * math.sqrt(1.0 - start_pf * start_pf)
+
+    def energise(self, t_us: int, cycles: float) -> None:
+        super().energise(t_us, cycles)
+        if self.state == "locked" and self._delay_us:
+            self.state, self._until_us = "resting", t_us + self._delay_us
+
+    def current(self, t_us: int, volts: float, sin: float, cos: float, cycles: float) -> float:
+        while t_us >= self._until_us:
+            self._turn()
+        if self.state not in ("running", "locked"):
+            return 0.0
+        steady = self.in_phase * sin - self.quadrature * cos
+        start = self._start_in_phase * sin - self._start_quadrature * cos
+        x = (t_us - self.on_us) * self.rate if self.state == "running" else 0.0
+        share = math.exp(-x) if x < _SPENT else 0.0
+        return self.per_unit * (steady + share * (start - steady))
+
+
 class Smps(Load):
     """Rectifier and capacitor: a pulse of current round each voltage peak, and a charging surge.
 
@@ -416,6 +477,7 @@ KINDS: dict[str, Callable[..., Load]] = {
     "resistive": Resistive,
     "motor": Motor,
     "compressor": Compressor,
+    "heat_pump": HeatPump,
     "smps": Smps,
     "lamp": Lamp,
     "ev": EvCharger,
@@ -436,6 +498,19 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
         "equalise_s",
         "overload_s",
         "cool_s",
+    ),
+    "heat_pump": (
+        "amps",
+        "locked_a",
+        "decay_ms",
+        "pf",
+        "start_pf",
+        "run_s",
+        "rest_s",
+        "equalise_s",
+        "overload_s",
+        "cool_s",
+        "delay_s",
     ),
     "smps": ("watts", "amps", "crest", "inrush", "decay_ms"),
     "lamp": ("watts", "amps", "inrush", "decay_ms"),
@@ -554,6 +629,11 @@ APPLIANCES: dict[str, Appliance] = {
     ),
     "welder_240": _entry(
         "smps", "5 kW inverter welder", volts=240, watts=5000, crest=2, inrush=60, decay_ms=8
+    ),
+    "central_ac_240": _entry(
+        "heat_pump",
+        "17 A central air conditioner, 110 A while its rotor is locked",
+        volts=240,
     ),
     "dryer_240": _entry("resistive", "5400 W clothes dryer", volts=240, watts=5400),
 }

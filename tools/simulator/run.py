@@ -118,7 +118,7 @@ def _watch_lines(host: str, port: int) -> list[str]:
 def first_screen(device: SimulatedDevice, broker: list[str], speed: float) -> None:
     """What a newcomer needs to know."""
     outlet = device.board.outlets[2 % len(device.board.outlets)].name
-    last = device.board.outlets[-1].name
+    last = [o.name for o in device.board.outlets if not o.gang][-1]
     rows = [
         ("help", "what the firmware can be asked"),
         (f"on {outlet}", "switch an outlet on"),
@@ -128,6 +128,13 @@ def first_screen(device: SimulatedDevice, broker: list[str], speed: float) -> No
         (f"sim short {last}", "a short circuit, once it is on"),
         ("sim help", "what else can happen to the truck"),
     ]
+    if device.board.power is not None:
+        rows[-1:-1] = [
+            ("set home.mode auto", "the vehicle takes over the home when the grid fails"),
+            ("sim home load central_ac_240", "something to be fed (sim loads: what there is)"),
+            ("sim grid off", "the grid fails; sim state: who feeds the home"),
+            ("sim car plug", "a car at the 240 V outlet"),
+        ]
     flash = device.flash
     shown = str(flash.relative_to(ROOT)) if flash.is_relative_to(ROOT) else str(flash)
     notes = [
@@ -245,15 +252,16 @@ class Session:
 
     def completions(self, line: str) -> list[str]:
         """Words that the last one of a `sim` line may become."""
-        from tools.simulator import loads, recordings
+        from tools.simulator import commands, loads, recordings
 
         words = line.split(" ")
         truck = self.device.truck
         outlets = list(truck.wiring.outlet_names)
         relays = list(truck.relays)
         channels = list(truck.wiring.channel_names)
+        home_loads = ["day", *loads.APPLIANCES, *loads.KINDS]
         if len(words) == 1:
-            options = _verbs() + [usage.split()[1] for usage, _ in _HOST_COMMANDS]
+            options = [*commands.table(truck), *(row[0].split()[1] for row in _HOST_COMMANDS)]
         else:
             second = {
                 "plug": outlets,
@@ -269,12 +277,15 @@ class Session:
                 "input": list(truck.wiring.inputs),
                 "power": ["on", "off"],
             }
+            second.update(commands.words(truck))
             third = {
                 "plug": [*loads.APPLIANCES, *loads.KINDS],
                 "play": recordings.available(),
                 "relay": ["ok", "welded", "stuck"],
                 "sensor": ["ok", "open", "short", "frozen"],
                 "input": ["0", "1"],
+                "home": home_loads if words[1:2] == ["load"] else [],
+                "lie": ["open", "closed", "no"],
             }
             options = {2: second, 3: third}.get(len(words), {}).get(words[0], [])
         return sorted(word for word in options if word.startswith(words[-1]))
@@ -286,12 +297,6 @@ def _common(words: list[str]) -> str:
         if len(set(letters)) > 1:
             return words[0][:length]
     return min(words, key=len, default="")
-
-
-def _verbs() -> list[str]:
-    from tools.simulator import commands
-
-    return list(commands._COMMANDS)
 
 
 # -- with a terminal -----------------------------------------------------------------------------
@@ -638,7 +643,8 @@ def main(argv: list[str] | None = None) -> int:
         metavar="X",
         help="times real time; 0 or fast: no limit (default: 1, a scenario's as it says)",
     )
-    parser.add_argument("--board", default="simulated", help="a board table with soft timer")
+    boards = "a board with soft timer; simulated_home: with home, car and grid"
+    parser.add_argument("--board", default="simulated", help=boards)
     parser.add_argument("--flash", metavar="DIR", help="the device's flash (default: in build/)")
     parser.add_argument("--broker", metavar="HOST:PORT|none", help="default: one of our own")
     parser.add_argument("--seed", type=int, default=0, help="of noise and sensor tolerances")

@@ -26,9 +26,13 @@ One statement a line; `#` begins a comment. Times are seconds of virtual time si
     expect link mqtt up at 9                          likewise: wifi, mqtt
     expect reading bed1 current_a 11.5 12.5 at 10     likewise: an outlet, leg, `total`, `supply`
     expect amps bed1 11.5 12.5 at 10                  what really flows, RMS
+    expect truth supply.hz 59.9 60.1 at 10            any figure of Truck.truth, or a word
+    expect feed vehicle within 5 6.5                  who feeds the home (boards with `power`)
+    expect power home.state backup at 10              the firmware's word or figure for it
     end 20
 
-Besides what it says, a scenario fails when the chip restarts or an exception reaches the console.
+Besides what it says, a scenario fails when the chip restarts, when an exception reaches the
+console, or when a contact of the transfer switch closes while the other one is closed.
 Called by `python -m tools.simulator.run --scenario` and by host_tests/scenarios.
 """
 
@@ -47,6 +51,7 @@ from typing import Any, TextIO
 from tools.progress import ToolError
 from tools.simulator import link
 from tools.simulator.device import DeviceError, SimulatedDevice, load_board
+from tools.simulator.wiring import CONTACTS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "host_tests" / "scenarios"
@@ -75,7 +80,7 @@ class Action:
 class Expectation:
     """One `expect`. Times in us; `at` kinds have start == end."""
 
-    kind: str  # relay, coil, console, no console, state, reason, link, reading, amps
+    kind: str  # relay, coil, console, no console, state, reason, link, reading, amps, ...
     words: tuple[str, ...]
     how: str  # within, throughout, at
     start_us: int
@@ -300,10 +305,17 @@ class _Parser:
             "link": ("mqtt|wifi <state>", 2, ("at",)),
             "reading": ("<outlet>|<leg>|total|supply <field> <low> <high>", 4, ("at",)),
             "amps": ("<outlet> <low> <high>", 3, ("at",)),
+            "truth": ("<name>.<name> <low> <high>|<word>", 3, ("at",)),
+            "power": ("<name>.<name> <low> <high>|<word>", 3, ("at",)),
+            "feed": ("grid|vehicle|both|dark", 1, ("within", "throughout")),
         }
         if kind not in forms:
             raise self.fail(f"expected `expect` and one of: {', '.join(forms)}")
         usage, count, hows = forms[kind]
+        figures = kind in ("reading", "amps")
+        if kind in ("truth", "power"):
+            figures = len(words) != 4
+            count = 3 if figures else 2
         times = "<seconds>" if hows == ("at",) else "<from> <to>"
         usage = f"`expect {kind} {usage} {'|'.join(hows)} {times}`"
         if len(words) != count + (2 if hows == ("at",) else 3) or words[count] not in hows:
@@ -313,7 +325,7 @@ class _Parser:
         if end < start:
             raise self.fail("expected the earlier time first")
         low = high = 0.0
-        if kind in ("reading", "amps"):
+        if figures:
             low = self.number(words[count - 2], "number", -1e9, 1e9)
             high = self.number(words[count - 1], "number", low, 1e9)
         self.check_words(kind, words, usage)
@@ -327,6 +339,12 @@ class _Parser:
         board = self.scenario.board
         outlets = [outlet.name for outlet in board.outlets]
         relays = outlets + (["contactor"] if board.contactor is not None else [])
+        if board.power is not None:
+            relays += CONTACTS
+        if kind in ("truth", "power"):
+            return
+        if kind == "feed" and board.power is None:
+            raise self.fail(f"expected a board with a transfer switch, not {board.name}")
         if "console" in kind:
             try:
                 re.compile(words[0])
@@ -338,6 +356,7 @@ class _Parser:
             "coil": relays,
             "reading": [*outlets, *board.legs, "total", "supply"],
             "link": ["mqtt", "wifi"],
+            "feed": ["grid", "vehicle", "both", "dark"],
         }.get(kind, outlets)
         if words[0] not in known:
             raise self.fail(f"expected one of {' '.join(known)}, not '{words[0]}'")
@@ -360,6 +379,7 @@ class _Player:
         self.broker_port = 0
         self.shown = 0
         self.amps: dict[int, dict[str, float]] = {}  # by time: what really flows
+        self.truths: dict[int, dict[str, Any]] = {}
         self.asked: dict[int, int] = {}  # time of a `status --json` -> console lines before it
         settings = dict(scenario.settings)
         if scenario.broker:
@@ -454,7 +474,10 @@ class _Player:
         """Note the truth, and ask the firmware for its view of it."""
         truth = self.device.truth()
         self.amps[t_us] = {name: row["amps_rms"] for name, row in truth["outlets"].items()}
-        if any(e.start_us == t_us and e.kind != "amps" for e in self.scenario.expectations):
+        self.truths[t_us] = truth
+        silent = ("amps", "truth")
+        here = [e for e in self.scenario.expectations if e.start_us == t_us]
+        if any(e.kind not in silent for e in here):
             self.asked[t_us] = len(self.device.lines)
             self.device.type("status --json")
 
@@ -476,17 +499,23 @@ class _Player:
             errors = [line for line in text[at + 1 :] if line and not line.startswith(" ")]
             actual = errors[0] if errors else "Traceback"
             checks.append(Check("no exception reaches the console", False, actual))
+        plant = getattr(self.device.truck, "plant", None)
+        if plant is not None and plant.both_closed:
+            actual = f"{plant.both_closed} times"
+            checks.append(Check("grid and source are never closed together", False, actual))
         return checks
 
     def _moves(self, e: Expectation) -> list[tuple[int, bool]]:
         """Movements of a contact, or edges of a coil: (time, closed or on)."""
         truck = self.device.truck
-        name = e.words[0]
+        name = truck.wiring.relay_of(e.words[0])
         if e.kind == "relay":
             return [(t, closed) for t, outlet, closed in truck.contacts if outlet == name]
         board = self.scenario.board
         pins = {outlet.name: outlet.relay for outlet in board.outlets}
         pins["contactor"] = board.contactor
+        if board.power is not None:
+            pins.update(zip(CONTACTS, board.power["contacts"], strict=True))
         return [(t, bool(level)) for t, gpio, level in truck.edges if gpio == pins[name]]
 
     def _check_relay(self, e: Expectation) -> tuple[bool, str]:
@@ -531,6 +560,49 @@ class _Player:
             return False, "not measured"
         amps = self.amps[e.start_us][e.words[0]]
         return e.low <= amps <= e.high, f"{amps:.3f} A"
+
+    def _check_feed(self, e: Expectation) -> tuple[bool, str]:
+        feeds = self.device.truck.plant.home.feeds
+        if e.how == "within":
+            times = [t for t, feed in feeds if feed == e.words[0]]
+            inside = [t for t in times if e.start_us <= t <= e.end_us]
+            shown = [f"{t / 1e6:.4f}" for t in inside[:1] or times[-3:]]
+            return bool(inside), f"at {', '.join(shown)}" if shown else "never"
+        before = [(t, feed) for t, feed in feeds if t <= e.start_us][-1:]
+        after = [(t, feed) for t, feed in feeds if e.start_us < t <= e.end_us]
+        for t, feed in before + after:
+            if feed != e.words[0]:
+                return False, f"{feed} at {max(t, e.start_us) / 1e6:.3f}"
+        return True, f"{e.words[0]} all the time"
+
+    def _check_truth(self, e: Expectation) -> tuple[bool, str]:
+        if e.start_us not in self.truths:
+            return False, "not measured"
+        return self._compare(e, self.truths[e.start_us])
+
+    def _check_power(self, e: Expectation) -> tuple[bool, str]:
+        status = self._status(e)
+        if status is None:
+            return False, "no answer"
+        return self._compare(e, status.get("power", {}))
+
+    @staticmethod
+    def _compare(e: Expectation, found: Any) -> tuple[bool, str]:
+        """The value at a path of names against a range or a word."""
+        for name in e.words[0].split("."):
+            if not isinstance(found, dict):
+                return False, f"nothing below {found}"
+            if name not in found:
+                return False, f"no such field; there is: {' '.join(found)}"
+            found = found[name]
+        if len(e.words) == 2:
+            actual = str(found)
+            if isinstance(found, bool):
+                actual = "yes" if found else "no"
+            return actual == e.words[1], actual
+        if not isinstance(found, (int, float)):
+            return False, str(found)
+        return e.low <= found <= e.high, f"{found:g}"
 
     def _status(self, e: Expectation) -> dict[str, Any] | None:
         """The answer to the `status --json` asked at that time."""

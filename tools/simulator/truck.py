@@ -33,7 +33,7 @@ _ARC_AMPS = 0.5  # less than this a contact interrupts at once
 _WELD_WINDOW_US = 10_000  # contacts weld while closing or bouncing, not later
 _ADC_MEASURE_US = 100  # conversions come 2 us apart; metering needs no more than this
 
-_CONSTANT, _IDLE, _VOLTAGE, _CURRENT = range(4)
+_CONSTANT, _IDLE, _VOLTAGE, _CURRENT, _FUNCTION = range(5)
 
 
 class Circuit:
@@ -98,6 +98,10 @@ class Circuit:
 class Truck:
     """The plant. See docs/architecture.md, "Truck", for the calls others rely on."""
 
+    # What exports power has around it, see plant.py. Of the class, because CPython looks up the
+    # attributes of an instance faster as long as there are no more than 29.
+    plant: Any = None
+
     def __init__(self, board: Any, seed: int = 0, mains_hz: float = 60.0) -> None:
         self.wiring = Wiring(board)
         self.skew_us: float | None = None  # between conversions of one scan; None: the board's
@@ -105,6 +109,10 @@ class Truck:
         self._twice = [i for i, c in enumerate(board.channels) if getattr(c, "twice", False)]
         self.truth_step_us = 500  # longest step of the metering integrals; smaller = more exact
         self.supply = Supply(hz=mains_hz)
+        if self.wiring.power is not None:
+            from tools.simulator.utility import VehicleSupply
+
+            self.supply = VehicleSupply(mains_hz)
         self.edges: list[tuple[int, int, int]] = []
         self.contacts: list[tuple[int, str, bool]] = []
         self.pins: dict[int, int | None] = {}
@@ -113,7 +121,8 @@ class Truck:
         self.silent = False  # conversions never end; whoever samples has to look
         self.relays: dict[str, Relay] = {n: Relay(n) for n in self.wiring.relay_names}
         self.circuits = [
-            Circuit(i, o, self.relays[o.name]) for i, o in enumerate(self.wiring.outlets)
+            Circuit(i, o, self.relays[self.wiring.relay_of(o.name)])
+            for i, o in enumerate(self.wiring.outlets)
         ]
         rng = random.Random(seed)
         self.sensors = [
@@ -142,6 +151,10 @@ class Truck:
         self._adc_plans: list[tuple[tuple[Any, ...], ...]] = []
         self._plan_key: tuple[float | None, float] = (-1.0, 0.0)
         self._set_cycle_end(0)
+        if self.wiring.power is not None:
+            from tools.simulator.plant import Plant
+
+            self.plant = Plant(self, mains_hz)
         self.changed()
 
     # -- what the firmware's hardware does ----------------------------------------------------
@@ -202,17 +215,33 @@ class Truck:
             self._selected.clear()
         name = self.wiring.coils.get(gpio)
         if name is None or bool(before) == bool(level):
+            if name is None and self.plant is not None:
+                self.plant.pin(gpio, level, t_us)
             return
         self.edges.append((t_us, gpio, 1 if level else 0))
+        if self.plant is not None:
+            self.plant.coil(name, bool(level), t_us)
         self.relays[name].drive(bool(level), t_us)
         self._run_due(t_us)  # a relay set to move in no time at all moves now
         self._reschedule()
+
+    def set_pulses(
+        self, gpio: int, t_us: int, hz: int | None = None, duty_u16: int | None = None
+    ) -> None:
+        """The chip changes frequency or duty (0 to 65535) of a pin's PWM."""
+        self._advance(t_us)
+        self.pins[gpio] = None  # the next level is news
+        if self.plant is not None:
+            self.plant.pulses(gpio, t_us, hz, duty_u16)
 
     def read_pin(self, gpio: int, t_us: int) -> int:
         """Level of a pin: of an input as it is wired, of an output as it is driven."""
         self._advance(t_us)
         name = self.wiring.input_names.get(gpio)
         if name is None:
+            if gpio in self.wiring.seen:
+                level: int = self.plant.seen(self.wiring.seen[gpio])
+                return level
             return self.pins.get(gpio) or 0
         relay = name.removesuffix("_feedback")
         if relay != name and relay in self.relays:
@@ -260,6 +289,8 @@ class Truck:
                 "closed": contactor.closed,
                 "fault": contactor.fault,
             }
+        if self.plant is not None:
+            truth.update(self.plant.truth(t_us))
         return truth
 
     # -- what commands do ---------------------------------------------------------------------
@@ -343,14 +374,24 @@ class Truck:
                 if relay.step(t_us):
                     self.contacts.append((t_us, name, relay.closed))
                     moved = True
+                    if self.plant is not None:
+                        self.plant.moved(name, relay.closed, t_us)
         if self.supply.restore_us <= t_us:
             self.supply.restore()
             self.changed()
         elif moved:
             self._settle()
+        if self.plant is not None and self.plant.next_us <= t_us:
+            self.plant.run_due(t_us)
 
     def _reschedule(self) -> None:
         self._next_us = min(self.supply.restore_us, *(r.next_us for r in self.relays.values()))
+        if self.plant is not None:
+            self.due_at(self.plant.next_us)
+
+    def due_at(self, t_us: int) -> None:
+        """The clock stops at that time, if not before."""
+        self._next_us = min(self._next_us, t_us)
 
     # -- who has current ----------------------------------------------------------------------
 
@@ -383,6 +424,8 @@ class Truck:
             c.powered = powered
             conducts = powered and not bouncing
             c.currents = tuple(x.current for x in c.loads.values()) if conducts else ()
+        if self.plant is not None:
+            self.plant.settle(t)
         self._live = [c for c in self.circuits if c.currents]
         self._sample(t)  # again, now with the new state: the integrals start from here
         self._replan()
@@ -479,6 +522,8 @@ class Truck:
                     load.deenergise(t_us)
                 c.powered = False
                 c.currents = ()
+        if self.plant is not None:
+            self.plant.settle(t_us)
         self._live = [c for c in self.circuits if c.currents]
         self._forget_dead()
         self._replan()
@@ -567,6 +612,9 @@ class Truck:
             outlet = self.wiring.outlet_of_channel.get(index)
             if outlet is not None and self.circuits[outlet].currents:
                 return (_CURRENT, base, scale, sensor.noise, *turn, self.circuits[outlet], codes)
+        elif self.plant is not None and sensor.name in self.plant.channels:
+            what = self.plant.channels[sensor.name]
+            return (_FUNCTION, base, scale, sensor.noise, *turn, what, codes)
         else:
             base += scale * self.aux_mv.get(index, 0.0)
         return (_IDLE, base, 0.0, sensor.noise, *turn, None, codes)
@@ -598,6 +646,8 @@ class Truck:
                 if mode == _VOLTAGE:
                     factor, leg = what
                     x = base + scale * (volts * factor - self._leg_drops[leg]) + sigma * noise[at]
+                elif mode == _FUNCTION:
+                    x = base + scale * what(t_us + later) + sigma * noise[at]
                 else:
                     cos = cos0 * cos_d - sin0 * sin_d
                     volts = volts * what.factor - what.drop

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
+CONTACTS = ("grid", "source", "bond")  # of the transfer switch, in the order of the board's pins
+
 
 class SimError(Exception):
     """A simulator command or recording that cannot be obeyed: one line that names what exists."""
@@ -45,6 +47,15 @@ class Wiring:
         if self.contactor is not None:
             self.relay_names.append("contactor")
             self.coils[self.contactor] = "contactor"
+        self.power: dict[str, Any] | None = getattr(board, "power", None)
+        self.poles: dict[str, str] = {}  # outlets that share a relay -> its name
+        self.seen: dict[int, str] = {}  # GPIO of an auxiliary contact -> its contactor
+        if self.power is not None:
+            self.poles = {o.name: "source" for o in self.outlets if o.gang == "home"}
+            self.relay_names = [n for n in self.relay_names if n not in self.poles]
+            self.relay_names += CONTACTS
+            self.coils.update(zip(self.power["contacts"], CONTACTS, strict=True))
+            self.seen = dict(zip(self.power["seen"], CONTACTS, strict=True))
         self.outlet_of_channel: dict[int, int] = {o.channel: i for i, o in enumerate(self.outlets)}
         self.voltage_factor: dict[int, float] = self._voltage_factors()
         # (ADC GPIO, multiplexer address or None) -> channel index
@@ -81,6 +92,10 @@ class Wiring:
                     address |= 1 << bit
             return self._by_pin.get((gpio, address))
         return self._by_pin.get((gpio, None))
+
+    def relay_of(self, name: str) -> str:
+        """Name of the relay that switches an outlet: its own, or that of all poles of its feed."""
+        return self.poles.get(name, name)
 
     def outlet_index(self, name: str) -> int:
         """Index of an outlet; SimError names the outlets there are."""

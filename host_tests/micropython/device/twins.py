@@ -53,6 +53,8 @@ def make_state(n_volt):
         st[c + kernel.C_BREAK] = random.choice((200, 1600, 8191))
         st[c + kernel.C_WAIT] = random.randint(1, 50)
     if random.getrandbits(1):
+        st[kernel.SENSE] = kernel.HEAD_WORDS + kernel.CH_WORDS * random.choice((0, 1, 7))
+    if random.getrandbits(1):
         st[kernel.IN_MASK] = 1 << 8
         st[kernel.IN_INVERT] = random.choice((0, 1 << 8))
         st[kernel.IN_BITS] = random.getrandbits(5)

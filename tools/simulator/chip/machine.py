@@ -150,9 +150,9 @@ def _connect(from_host, to_host):
     i = 15
     for channel in range(_width):
         if h[i] not in _tables:
-            _tables[h[i]] = bytearray(b"\xff" * 8)
+            _tables[h[i]] = bytearray(b"\xff" * 16)
         table = _tables[h[i]]
-        for address in range(8):
+        for address in range(16):
             if h[i + 1] in (address, _NO_CHANNEL):
                 table[address] = channel
         i += 2
@@ -402,6 +402,15 @@ def _pin_in(n, pull):
     if _timer is not None and _input_bit[n]:  # in a callback: as of the last answer
         return _inputs >> (_input_bit[n] - 1) & 1
     return _ask(_PIN_IN, _now, n | pull << 8)
+
+
+def __getattr__(name):
+    # In a file of its own, because few boards have any, and this one is in every heap.
+    if name != "PWM":
+        raise AttributeError(name)
+    from pulses import PWM
+
+    return PWM
 
 
 class ADC:

@@ -1,0 +1,405 @@
+# Home backup as a part of the station: gives power/transfer.py what it has to know (grid, vehicle,
+# auxiliary contacts, whether the vehicle may feed), and puts what its interlock allows onto the
+# pins. Called by station.py: turn() and window() by the control task, they allocate nothing; the
+# rest by commands and reports.
+#
+# The source's contact is the relay of the gang `home`, so it is metered and protected as any outlet
+# is. Two locks are on it: the interlock's output, and the fast lane's `allowed`, which follows it.
+# Whatever opens that relay opens it in the interlock in the same turn; nothing but the whole
+# sequence closes it again.
+
+from micropython import const
+
+from firmware import events
+from firmware.power import interlock as il
+from firmware.power import transfer as tr
+from firmware.protection import outlet as o
+
+_LIMIT_MS = const(2_000)  # in which a step with contacts must end
+_SURE_MS = const(200)  # the vehicle's voltage has been good for so long
+_LIVE = const(300)  # permille of nominal: the grid's side of the switch is live
+_WATCH_MS = const(200)  # operate time, and two windows until it shows
+_FALL_MS = const(100)  # the source is seen open, and two windows have shown it
+_DIPS = const(10)  # so many on record at once, then one a minute
+_REFILL_S = const(60)
+_LONG = const(1 << 28)
+_HIGH_HZ = const(9)  # rows of protection/stages.py, as in conditions.py
+_LOW_HZ = const(8)
+_S_WORDS = const(4)
+_R_AT = const(6)  # relays.R_AT and so on
+_R_WORDS = const(10)
+_M_RMS = const(4)  # reduce.M_RMS
+
+# reasons of power/transfer.py in the journal's words
+_REASONS = (
+    events.NONE,
+    events.GRID,
+    events.COMMAND,
+    events.SOURCE,
+    events.CONTACT,
+    events.TOO_LONG,
+)
+# The vehicle's voltage is waited for, and its loss is what trips the poles; this is no reason not
+# to ask for it.
+_SUPPLY = (events.SUPPLY, events.UNDERVOLTAGE, events.OVERVOLTAGE, events.FREQUENCY)
+
+
+class Home:
+    """`transfer`, with `transfer.lock`; `why`: reason for which the vehicle may not feed the home,
+    0: it may; `settle_ms`: the home has just been taken over, and nothing else starts for so
+    long; `dips`: grid failures that were over before anything moved."""
+
+    def __init__(self, station):
+        self.station = station
+        self.app = station.app
+        c = self._c = station.controller
+        self._contacts = station.contacts
+        self.poles = tuple([c.outlets[i] for i in c.gang("home")])
+        self.lead = self.poles[0]
+        self.mask = 0
+        for pole in self.poles:
+            self.mask |= 1 << pole.index
+        c.fast.allowed &= ~self.mask
+        self.transfer = tr.Transfer()
+        self.why = events.SELFTEST
+        # "By itself" ends with a fault, and after these nobody knows what there was.
+        bad = self.app._ended_badly or not self.app.keeper.latch_store.trusted
+        self.hold = events.CRASH if bad else events.NONE
+        self.settle_ms = 0
+        self.changeovers = 0
+        self.changeover_ms = 0  # from the grid's failure to the source's command, the last time
+        self.fed_s = 0
+        self.dips = 0
+        self._stage_ms = 0
+        self._told = tr.OFF
+        self._by = events.BY_CONTROL  # who asked for what is under way
+        self._source_ms = 0
+        self._bad_ms = 0  # the grid has been bad for so long
+        self._watch_ms = 0  # the grid's side was dead when the source closed: it has to stay so
+        self._doubt_ms = -1  # it did not: does it fall again without the source?
+        self._budget = _DIPS
+        self._noted = False  # the dip that lasts is on record
+        self._refill_s = 0
+        self.configure()
+
+    def configure(self):  # on demand
+        """Take over the settings (boot, outer lane)."""
+        get = self.app.settings.get
+        self.transfer.configure(
+            tr.MODES.index(get("home.mode")),
+            get("home.ride_ms"),
+            get("home.stable_s") * 1000,
+            get("home.start_s") * 1000,
+            _LIMIT_MS,
+            get("home.pause_ms"),
+        )
+        self.transfer.lock.configure(
+            get("home.dead_ms"), get("home.follow_ms"), get("home.bond")
+        )
+        self._stage_ms = get("home.stage_s") * 1000
+
+    # -- control lane ----------------------------------------------------------------------------
+
+    def turn(self, ms: int):
+        """Look, decide, and let the contacts follow: what opens first."""
+        t = self.transfer
+        c = self._c
+        if t.lock.outputs & il.SOURCE and not o.energised(self.lead.state):
+            self.opened(self.lead)  # the fast lane has not let it close
+        silent = c._is_silent  # what the meter says is old
+        grid = self.station.sense.good and not silent
+        if grid:
+            self._bad_ms = 0
+        elif self._bad_ms < _LONG:
+            self._bad_ms += ms
+        t.may_feed = not self.why and not silent and not self.app._stop
+        seen = self._contacts.seen()
+        export = self.station.grid
+        if export is not None:
+            t.clear = export.is_clear()
+            if export.cut:  # the inverter feeds a grid that is bad: so the source is closed
+                seen |= il.SOURCE
+        # A sag must not end what feeds the home: its poles' own stages say when it is too long.
+        t.step(grid, t.fed or self._source_ms >= _SURE_MS, seen, ms)
+        self._apply()
+        if t.asks_clear:
+            t.asks_clear = False
+            if export is not None:
+                export.leave()
+        if t.state != self._told:
+            self._tell()
+        if self.settle_ms > 0:
+            self.settle_ms -= ms
+
+    def _apply(self):
+        t = self.transfer
+        lock = t.lock
+        c = self._c
+        fast = c.fast
+        lead = self.lead
+        out = lock.outputs
+        if not out & il.SOURCE:
+            fast.allowed &= ~self.mask
+            if o.energised(lead.state):
+                fast.open(lead.index)
+                self._move(o.E_OFF, events.OFF)
+                # it did not wait for the mains' zero, so it tells nothing of the relay's times
+                c.switching.relays.block[lead.index * _R_WORDS + _R_AT] = -1
+        self._contacts.drive(out)
+        if out & il.SOURCE and not o.energised(lead.state):
+            fast.allowed |= self.mask
+            self._watch_ms = _WATCH_MS if self.station.sense.high < _LIVE else 0
+            self.changeover_ms = self._bad_ms
+            if not self._move(o.E_ON, events.ON):
+                fast.allowed &= ~self.mask
+                t.lost(tr.BY_SOURCE)
+
+    def _move(self, event: int, kind: int) -> bool:
+        t = self.transfer
+        by = self._by if t.reason == tr.BY_COMMAND else events.BY_CONTROL
+        return self._c._move(self.lead, event, kind, _REASONS[t.reason], 0, by)
+
+    def opened(self, outlet):
+        """Protection, the dispatcher or a hand has opened the poles (control lane, in the same
+        turn): so it is for the interlock, and nothing closes them on its own."""
+        if not self.mask >> outlet.index & 1:
+            return
+        t = self.transfer
+        if not t.lock.outputs & il.SOURCE:  # that was ourselves
+            return
+        self._c.fast.allowed &= ~self.mask
+        if outlet.state == o.OFF and outlet.reason == events.COMMAND:
+            t.lost(tr.BY_COMMAND)
+            t.go_back(True)
+        else:
+            self.why = outlet.reason or events.LATCHED
+            t.lost(tr.BY_SOURCE)
+
+    def _tell(self):
+        """A transition: after the contacts, and before anybody hears of it."""
+        t = self.transfer
+        c = self._c
+        state = t.state
+        was = self._told
+        self._told = state
+        reason = _REASONS[t.reason]
+        if t.reason == tr.BY_SOURCE and self.why:
+            reason = self.why
+        if was == tr.STARTING and state == tr.BACKUP:
+            self.changeovers += 1
+            self.settle_ms = self._stage_ms
+            self.fed_s = 0
+        elif state == tr.FAULT:
+            # on flash with the trips: a restart is no repair
+            c._move(self.lead, o.E_FAULT, events.FAULT, events.CONTACT, 0, events.BY_CONTROL)
+        note = True
+        if state == tr.GRID_LOST or state == tr.GRID_BACK:
+            note = self._noted = self._budget > 0
+            if note:
+                self._budget -= 1
+        elif was == tr.GRID_LOST or was == tr.GRID_BACK:
+            if state == tr.STANDBY:
+                self.dips += 1
+            if state == tr.STANDBY or state == tr.BACKUP:
+                note = self._noted
+        if note:
+            by = self._by if t.reason == tr.BY_COMMAND else events.BY_CONTROL
+            c.journal.add(events.TRANSFER, -1, reason, state, by)
+
+    def window(self, ms: int):
+        """A finished window: the vehicle's voltage, what keeps it from feeding, and whether the
+        grid's side stays dead while it does."""
+        c = self._c
+        low1, high1, at1, low2, high2, at2 = c.conditions.band
+        block = c.meter.block
+        mhz = c.meter.frequency_mhz
+        rows = c.conditions.stages.block
+        if (
+            low1 <= block[at1] <= high1
+            and low2 <= block[at2] <= high2
+            and -rows[_LOW_HZ * _S_WORDS] <= mhz <= rows[_HIGH_HZ * _S_WORDS]
+        ):
+            if self._source_ms < _SURE_MS:
+                self._source_ms += ms
+        else:
+            self._source_ms = 0
+        self.why = self._held()
+        if self._watch_ms > 0:
+            self._watch_ms -= ms
+            if self.station.sense.high >= _LIVE and self.transfer.fed:
+                self._watch_ms = 0
+                self._doubt_ms = 0
+                self.transfer.lost(tr.BY_GRID)
+        if self._doubt_ms >= 0:
+            self._ask(ms)
+
+    def _ask(self, ms: int):
+        """The grid came back in the very moment in which the source closed, or the grid's contact
+        is closed although it says open: without the source that shows."""
+        if self.transfer.lock.is_open(il.SOURCE):
+            self._doubt_ms += ms
+            if self._doubt_ms >= _FALL_MS:
+                self._doubt_ms = -1
+                if self.station.sense.high < _LIVE:
+                    self.transfer.back_fed()
+
+    def _held(self) -> int:
+        """Reason for which the vehicle may not feed the home, or 0."""
+        c = self._c
+        state = self.lead.state
+        if state != o.OFF and not o.energised(state):
+            return self.lead.reason or events.LATCHED
+        if self.hold:
+            return self.hold
+        if c.unfit or c.starting or c.checking:
+            return events.SELFTEST
+        if c.contactor_blocked:
+            return events.CONTACTOR
+        if self._doubt_ms >= 0:
+            return events.CONTACT
+        battery = self.station.battery
+        if battery is not None and battery.held & self.mask:
+            return events.RESERVE
+        for pole in self.poles:
+            if pole.fault_now:
+                return pole.fault_now
+            if state == o.OFF and pole.thermal.is_hot():
+                return events.HOT
+            reason = c.conditions.blocks(pole.index)
+            if reason and reason not in _SUPPLY:
+                return reason
+        return 0
+
+    def restores(self, index: int) -> bool:
+        """Whether a shed outlet has to wait although the dispatcher has room for it. The home's own
+        poles come back by the sequence only: from here on it may begin."""
+        if not self.mask >> index & 1:
+            return self.settle_ms > 0
+        c = self._c
+        lead = self.lead
+        if lead.state == o.SHED and not self.settle_ms > 0:
+            c._move(lead, o.E_OFF, events.RESTORED, lead.reason, c.dispatch.total.load, 0)
+            c.dispatch.note_restored(lead.index)
+        return True
+
+    def second(self):
+        if self.transfer.fed:
+            self.fed_s += 1
+        if self._budget < _DIPS:
+            self._refill_s += 1
+            if self._refill_s >= _REFILL_S:
+                self._refill_s = 0
+                self._budget += 1
+
+    # -- outer lane ------------------------------------------------------------------------------
+
+    def run_s(self, now_s: int):
+        pass
+
+    def blocks(self, index: int) -> tuple:
+        """The home's inrush comes at once, behind one contact: the others wait that long."""
+        if self.settle_ms > 0 and not self.mask >> index & 1:
+            return events.ADMISSION, "the home has just been taken over, try in %d s" % (
+                self.settle_ms // 1000 + 1
+            )
+        return 0, ""
+
+    def start(self, by: int) -> str:
+        """Back up the home; "" or why not."""
+        why = self.why
+        self._by = by
+        text = self.transfer.back_up()
+        if text:
+            self._c.journal.note(events.REFUSED, self.lead.index, why, 0, by)
+            if why and self.transfer.state != tr.FAULT and self.transfer.mode != tr.M_OFF:
+                text = self.words()
+        return text
+
+    def stop(self, by: int, force: bool) -> str:
+        """Back to the grid; `force`: into the dark, where there is none. "" or why not."""
+        self._by = by
+        return self.transfer.go_back(force and not self.station.sense.good)
+
+    def reset(self, by: int, force: bool) -> str:
+        """Somebody has looked after a fault of a contact, a trip, or a restart that nobody asked
+        for. "" or why not."""
+        t = self.transfer
+        state = self.lead.state
+        latched = state != o.OFF and state != o.SHED and not o.energised(state)
+        if t.state != tr.FAULT and not latched and not self.hold:
+            return "there is nothing to reset"
+        self._by = by
+        text = t.reset() if t.state == tr.FAULT else ""
+        if not text and latched:
+            text = self._c.command("reset", self.lead.index, by, force)
+        if not text:
+            self.hold = events.NONE
+        return text
+
+    def words(self) -> str:  # on demand
+        """Why the vehicle may not feed the home, in a sentence; "" when it may."""
+        from firmware.controller import why
+
+        reason = self.why
+        state = self.lead.state
+        if not reason:
+            return ""
+        if state == o.SHED:
+            return self._c._words("waits", self.lead.index)
+        if state == o.LOCKOUT:
+            return "locked out after %d trips: home reset --force" % self.lead.trips
+        if state != o.OFF and not o.energised(state):
+            return "tripped (%s): find the cause, then home reset" % why(self.lead.reason)
+        if reason == events.CRASH:
+            return "the firmware has ended badly: home reset, when you know why"
+        if reason == events.SELFTEST:
+            return "the sensors are still being measured, try in a second"
+        if reason == events.RESERVE:
+            return self.station.battery.why()
+        if reason == events.CONTACTOR:
+            return "the main contactor is open because a relay is welded"
+        return "not now: " + why(reason)
+
+    def report(self) -> dict:  # on demand
+        """What there is to say; SI units."""
+        t = self.transfer
+        lock = t.lock
+        sense = self.station.sense
+        nominal = self.app.settings.get("supply.nominal_v") / 1000
+        grid = {
+            "volts": [round(x * nominal, 1) for x in sense.permille],
+            "hz": round(sense.mhz / 1000, 2) if sense.mhz else None,
+            "good": sense.good,
+        }
+        if t.state == tr.GRID_BACK:
+            grid["back_in_s"] = max(0, t.stable_ms - t._ms + 999) // 1000
+        contacts = {}
+        for i in range(3):
+            bit = 1 << i
+            word = "closed" if lock.seen & bit else "open"
+            if (lock.welded | lock.stuck) & bit:
+                word = "welded" if lock.welded & bit else "stuck"
+            contacts[il.NAMES[i]] = word
+        watts = 0
+        amps = []
+        for pole in self.poles:
+            watts += self._c.power_w[pole.index]
+            amps.append(round(self._c.amps_ma[pole.index] / 1000, 1) if t.fed else 0)
+        row = {
+            "state": tr.STATES[t.state],
+            "reason": tr.REASONS[t.reason],
+            "mode": tr.MODES[t.mode],
+            "grid": grid,
+            "contacts": contacts,
+            "vehicle_wanted": t.wants_source,
+            "vehicle_good": self._source_ms >= _SURE_MS,
+            "power_w": watts if t.fed else 0,
+            "current_a": amps,
+            "fed_s": self.fed_s,
+            "changeovers": self.changeovers,
+            "changeover_s": self.changeover_ms / 1000 if self.changeovers else None,
+            "dips": self.dips,
+        }
+        if t.mode != tr.M_OFF:
+            row["blocked"] = self.words()
+        return {"home": row}

@@ -1,0 +1,214 @@
+# The grid's side of the transfer switch: how high its voltage is and how fast, per window. Made by
+# power/station.py on boards with channels of kind "sense"; window() is called by the control task
+# (integers, no allocation), configure() by the outer lane and at boot.
+#
+# The windows belong to the vehicle's voltage, or run freely without it, so the frequency comes from
+# crossings that the fast lane counts in the first of the channels. They also say what part of a
+# cycle a window is, and by how much its mean square is therefore off (split phase: the same part
+# in both channels).
+
+from array import array
+
+from micropython import const
+
+_CYCLES = const(10)
+_QUICK = const(3)
+_SCAN_MASK = const(0x1FFFFFFF)
+_GONE = const(96)  # scans without a crossing: two cycles of 50 Hz, 40 ms
+_FAR = const(1 << 15)  # scans between two looks: more says nothing about a cycle
+_SHORTEST_US = const(12_500)  # 80 to 35 Hz; else it is no cycle
+_LONGEST_US = const(28_600)
+_NEAR = const(1536)  # 1.5 scans: that is a whole cycle
+_TWO_PI = const(6434)  # x 1024
+# 59.3 to 60.5 Hz, and five sixths of that; 88 to 110 % of the nominal voltage
+_LOW_MHZ = const(59_300)
+_HIGH_MHZ = const(60_500)
+_BETWEEN_MHZ = const(55_000)
+_LOW = const(880)
+_HIGH = const(1100)
+# layouts: kernel.SENSE_N and so on, reduce.M_RAW and so on (a test compares them)
+_SENSE_N = const(53)
+_SENSE_SCAN = const(54)
+_SENSE_BEFORE = const(55)
+_SENSE_AFTER = const(56)
+_B_N = const(2)
+_M_RAW = const(2)
+_M_MEAN = const(5)
+_M_FLAGS = const(22)
+_F_RAIL = const(1)
+_F_FROZEN = const(2)
+
+
+def _sine(turn: int) -> int:
+    """Sine x 1024 of an angle in 1/1024 turn, good to 2 (Bhaskara's formula)."""
+    x = turn & 511
+    p = x * (512 - x)
+    value = (p << 12) // (327_680 - p)
+    return -value if turn & 512 else value
+
+
+class GridSense:
+    """`permille`: RMS of each sense channel in permille of supply.nominal_v; `low`, `high`: the
+    smallest and the largest of them. `mhz`: frequency over the last ten cycles, 0: unknown;
+    `quick_mhz`: over the last three. `good`: within 88 to 110 % and 59.3 to 60.5 Hz (49.42 to
+    50.42 Hz), as the last window says: nothing is debounced here."""
+
+    def __init__(self, app):
+        self._meter = app.meter
+        self._fast = app.fast
+        self._settings = app.settings
+        self.channels = [m for m in app.meter.channels if m.channel.kind == "sense"][:2]
+        n = len(self.channels)
+        self.permille = array("i", [0] * n)
+        self.low = self.high = 0
+        self.mhz = self.quick_mhz = 0
+        self.good = False
+        self._scale = array("i", [0] * n)  # RMS in counts x 8 -> permille x 65536
+        self._root = array("i", [0] * n)
+        period_us = app.fast.period_us
+        self._mhz_q8 = (1_000_000_000 // period_us) << 8
+        self._least_q10 = (_SHORTEST_US << 10) // period_us
+        self._most_q10 = (_LONGEST_US << 10) // period_us
+        self._lengths = array("i", [0] * _CYCLES)  # of the last cycles, 1/1024 scan
+        self._at = 0
+        self._known = 0  # of these, how many there are
+        self._count = 0
+        self._scan = 0
+        self._part = 0  # of a scan, between the crossing and the scan behind it, 1/1024
+        self._begun = False  # these three are of a crossing
+        self.configure()
+
+    def configure(self):
+        """Take over the nominal voltage and the gains."""
+        nominal_mv = self._settings.get("supply.nominal_v") * 1000
+        i = 0
+        for m in self.channels:
+            self._scale[i] = int(m.unit_per_count / 8 / nominal_mv * 1000 * 65536 + 0.5)
+            i += 1
+
+    # -- control lane --------------------------------------------------------------------------
+
+    def window(self, ms: int):
+        """A window has been accounted for by the meter. `ms` is not looked at: scans count."""
+        self._cycles()
+        block = self._meter.block
+        n = block[_B_N]
+        length = self._length(_CYCLES) // _CYCLES or self._length(1)
+        share = self._share(n, length) if length and self._meter.periods == 1 else 1024
+        off = (n << 10) - length
+        whole = -_NEAR <= off <= _NEAR
+        low = 1 << 20
+        high = 0
+        i = 0
+        for m in self.channels:
+            at = m.at
+            square = block[at + _M_RAW] // n
+            if block[at + _M_FLAGS] & (_F_RAIL | _F_FROZEN):
+                square = 0
+            elif whole:
+                mean = block[at + _M_MEAN]  # its zero is not learnt, and may be off
+                square -= mean * mean >> 8
+            square = (square // share << 10) + (square % share << 10) // share
+            permille = self._rms(i, square) * self._scale[i] >> 16
+            self.permille[i] = permille
+            if permille < low:
+                low = permille
+            if permille > high:
+                high = permille
+            i += 1
+        self.low = low
+        self.high = high
+        mhz = self.mhz
+        if mhz and mhz < _BETWEEN_MHZ:
+            mhz = mhz * 6 // 5
+        self.good = _LOW <= low and high <= _HIGH and _LOW_MHZ <= mhz <= _HIGH_MHZ
+
+    def _share(self, n: int, length: int) -> int:
+        """Mean square of the window's part of a sine over that of whole cycles, x 1024:
+        1 - sin(a) / a x cos(2 b), where `a` is the window's angle and `b` that of its middle.
+        `length`: of a cycle, 1/1024 scan."""
+        width = n << 10
+        s = _sine((width % length << 10) // length) * length // (width * _TWO_PI >> 10)
+        since = (self._meter.scan - self._scan) & _SCAN_MASK
+        if since > _SCAN_MASK >> 1:  # the crossing came after the window
+            since -= _SCAN_MASK + 1
+        if not s or not -_FAR < since < _FAR:
+            return 1024
+        middle = (since << 10) - (width >> 1) - 512 + self._part
+        turn = (middle % length << 10) // length
+        return 1024 - (s * _sine(2 * turn + 256) >> 10)
+
+    def _rms(self, i: int, square: int) -> int:
+        """Root of a mean square in counts^2, x 8, by Newton's method from the last one."""
+        s = square << 6
+        root = self._root[i] or 8192
+        if s <= 0:
+            root = 0
+        else:
+            d = 2
+            while d > 1 or d < -1:
+                q = (root + s // root) >> 1
+                d = q - root
+                root = q or 1
+        self._root[i] = root
+        return root
+
+    def _cycles(self):
+        """What the fast lane has counted since the last look -> frequencies."""
+        st = self._fast.st
+        while True:  # a scan may come in between
+            count = st[_SENSE_N]
+            scan = st[_SENSE_SCAN]
+            before = st[_SENSE_BEFORE]
+            after = st[_SENSE_AFTER]
+            if count == st[_SENSE_N]:
+                break
+        new = (count - self._count) & _SCAN_MASK
+        if not new:
+            if (self._fast.now() - scan) & _SCAN_MASK > _GONE:
+                self._forget()
+            return
+        part = (after << 10) // (after - before)
+        passed = (scan - self._scan) & _SCAN_MASK
+        if not self._begun or passed > _FAR:
+            self._forget()
+            self._begun = True
+        else:
+            cycle = ((passed << 10) - part + self._part) // new
+            if not self._least_q10 <= cycle <= self._most_q10:
+                self._known = 0  # some crossing was none, or is missing
+            else:
+                for _ in range(new if new < _CYCLES else _CYCLES):
+                    self._lengths[self._at] = cycle
+                    self._at = self._at + 1 if self._at < _CYCLES - 1 else 0
+                    if self._known < _CYCLES:
+                        self._known += 1
+        self._count = count
+        self._scan = scan
+        self._part = part
+        self.mhz = self._hertz(_CYCLES)
+        self.quick_mhz = self._hertz(_QUICK)
+
+    def _forget(self):
+        self._begun = False
+        self._known = 0
+        self.mhz = self.quick_mhz = 0
+
+    def _length(self, cycles: int) -> int:
+        """Of the last so many cycles, 1/1024 scan; 0: not so many are known."""
+        if self._known < cycles:
+            return 0
+        total = 0
+        at = self._at
+        for _ in range(cycles):
+            at = at - 1 if at else _CYCLES - 1
+            total += self._lengths[at]
+        return total
+
+    def _hertz(self, cycles: int) -> int:
+        total = self._length(cycles)
+        if not total:
+            return 0
+        # 1024 x scans a second x 1000 x cycles / total, in two steps because that does not fit
+        parts = self._mhz_q8
+        return 4 * cycles * (parts // total) + 4 * cycles * (parts % total) // total
