@@ -601,8 +601,10 @@ class Controller:
                     for leg in outlet.outlet.legs:
                         if dispatch.legs[leg].load > value:
                             value = dispatch.legs[leg].load
-                if dispatch.own_mask >> i & 1:
+                lowered = self.station is not None and self.station.lowered
+                if dispatch.own_mask >> i & 1 and not lowered:
                     # It overloads itself: a shed outlet comes back by itself, a fault must not.
+                    # (In a mode with less than the usual power it is none, and never fits.)
                     self._trip(outlet, reason, value, events.BY_CONTROL)
                 else:
                     self._move(outlet, o.E_SHED, events.SHED, reason, value, events.BY_CONTROL)

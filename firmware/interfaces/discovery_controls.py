@@ -134,7 +134,9 @@ def components(device_id, base, outlets, state, board, allow):
     """Generator of (id, dict) of all controls; board: its ratings; allow: value of mqtt.allow;
     the others as discovery.components() has them."""
     for name, shown in outlets:
-        yield from _when("switch" in allow, _switch(device_id, base, name, shown))
+        # the poles of home follow the transfer switch
+        if not board.outlets[board.outlet_index(name)].gang:
+            yield from _when("switch" in allow, _switch(device_id, base, name, shown))
     for allowed, row in _numbers(outlets, state, board, allow):
         yield from _when(allowed, (_number(device_id, base, *row),))
     yield from _when("switch" in allow, _mode(device_id, base, board))

@@ -384,7 +384,7 @@ class Mqtt:
 
     def _changed(self, name):
         """A setting: what Home Assistant was told of names and permissions must follow."""
-        if name.endswith(".name") or name == "mqtt.allow":
+        if name.endswith(".name") or name in ("mqtt.allow", "battery.usable_kwh"):
             self._announce_at = ticks_ms()
 
     # --- inbound
@@ -591,6 +591,15 @@ def announcement(arguments):
     for part in parts(*arguments):
         yield part
     parts = None
+    if arguments[6].get("power"):  # the state
+        from firmware.interfaces import discovery_exports
+
+        parts = discovery_exports.parts
+        _unload("discovery_exports")
+        del discovery_exports
+        for part in parts(*arguments):
+            yield part
+        parts = None
     from firmware.interfaces import discovery_controls
 
     parts = discovery_controls.parts

@@ -42,6 +42,7 @@ _REASONS = bytes(
         events.DONE,
         events.COMMAND,
         events.GROUND_FAULT,
+        events.PILOT,
     )
 )
 
@@ -118,6 +119,8 @@ class Charger:
         evse = self.evse
         if not self.enabled:
             return "vehicle.enabled is off"
+        if evse.state == ev.REFUSED:
+            evse.reset()
         if evse.state == ev.FAULT:
             return "fault (%s): find the cause, then vehicle reset" % self.why()
         if self._done:
@@ -126,6 +129,7 @@ class Charger:
         self._first = False
         self.wanted = True
         self._idle = ev.START
+        evse.ask()
         return ""
 
     def stop(self) -> str:

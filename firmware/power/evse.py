@@ -13,7 +13,7 @@ WAITING = const(1)  # a car, and no current to offer (or none wanted by the owne
 OFFERED = const(2)  # the wave says how much; the car has not asked
 CHARGING = const(3)  # the contactor is closed
 ENDING = const(4)  # no more is offered; the car has time to stop drawing
-REFUSED = const(5)  # it wants ventilation, which we do not have
+REFUSED = const(5)  # it wants ventilation, which we do not have; until it is gone
 FAULT = const(6)  # pilot at -12 V; over when the car has been gone, or when somebody has looked
 TESTING = const(7)  # the car asks; the ground-fault detector has to prove itself first
 STATES = ("empty", "waiting", "offered", "charging", "ending", "refused", "fault", "testing")
@@ -33,6 +33,7 @@ RESERVE = const(10)  # the battery
 DONE = const(11)  # vehicle.energy_kwh
 START = const(12)  # nobody has started it yet
 DETECTOR = const(13)  # the ground-fault detector has not answered its test
+VENTILATION = const(14)
 WHY = (
     "",
     "the other outlets leave less than 6 A",
@@ -48,6 +49,7 @@ WHY = (
     "the energy asked for is delivered",
     "it has to be started",
     "the ground-fault detector does not answer its test",
+    "the car wants ventilation, which there is not",
 )
 
 _SURE_MS = const(60)  # a state of the pilot counts when it has lasted so long
@@ -61,6 +63,7 @@ _RISE_MA = const(1_000)  # an offer grows in steps of so much,
 _RISE_MS = const(5_000)  # each so long, and falls at once
 _SPARE_MA = const(500)  # left free beside what is offered
 _NOISE_MA = const(250)  # of the others: the offer does not follow that down
+_ALONE_MS = const(200)  # so long without a car, and the next one has come just now
 _REST_MS = const(5_000)  # a car that asks, stops and asks again does not wear out the contactor
 _CALM_MS = const(600_000)  # who has charged so long is not the one that made the faults
 _TEST_MS = const(500)  # in which the detector has to answer, and to fall silent again
@@ -85,6 +88,7 @@ class Evse:
         self.hold = NONE  # why nothing is offered although there may be room
         self.tests = False  # the detector has a test input
         self.test_on = False  # which is to be driven now
+        self._fresh = False  # the car has come while we were there: it need not wait
         self._new = pilot.A  # state of the pilot that is not sure yet
         self._new_ms = 0
         self._ms = 0  # in this state
@@ -102,8 +106,8 @@ class Evse:
         self.hold = hold
 
     def reset(self) -> bool:
-        """The owner has looked: leave a fault; False when there is none."""
-        if self.state != FAULT:
+        """The owner has looked: leave a fault or a refusal; False when there is none."""
+        if self.state != FAULT and self.state != REFUSED:
             return False
         self.faults = 0
         self._afresh()
@@ -127,9 +131,14 @@ class Evse:
         """For how long it has been in its state, up to three days."""
         return self._ms
 
+    def ask(self):
+        """Its owner asks for current now: what there is room for need not last a minute first."""
+        self._room_ms = _AGAIN_MS
+
     def _afresh(self):
         """Out of a fault, as if a car had just come."""
         self.pilot = self._new = pilot.B
+        self._fresh = True
         self._go(EMPTY, NONE)
 
     def _go(self, state: int, why: int):
@@ -179,11 +188,13 @@ class Evse:
         elif self.pilot == pilot.A or self.pilot == pilot.F:
             if was != EMPTY:
                 self._go(EMPTY, NONE)
+            elif self._ms >= _ALONE_MS:
+                self._fresh = True
         elif self.pilot == pilot.E:
             self._go(FAULT, SHORTED)
-        elif self.pilot == pilot.D:
+        elif self.pilot == pilot.D or was == REFUSED:
             if was != REFUSED:
-                self._go(REFUSED, NONE)
+                self._go(REFUSED, VENTILATION)
         else:
             self._room(room_ma, ms)
             self._car(ma, low_mv, earth, ms)
@@ -245,10 +256,11 @@ class Evse:
                 return
         else:
             self._bare_ms = 0
-        if state == EMPTY or state == REFUSED:
+        if state == EMPTY:
             self._go(WAITING, self.hold)
-            # a new car need not wait; one that was refused asks again in a minute
-            self._room_ms = _AGAIN_MS if state == EMPTY and self._room_ms else 0
+            # One that was there before us has seen a power cut: not at once.
+            self._room_ms = _AGAIN_MS if self._fresh and self._room_ms else 0
+            self._fresh = False
         elif state == WAITING:
             if self._may_ma >= pilot.LEAST_MA and self._room_ms >= _AGAIN_MS:
                 self._offer(self._may_ma, _REST_MS)

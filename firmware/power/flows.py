@@ -35,7 +35,7 @@ class Flows:
     def configure(self):
         """Take over the tariff."""
         get = self.station.app.settings.get
-        names = ("import", "export", "peak_import", "peak_export")
+        names = ("import", "export", "import2", "export2")
         self._rates = tuple([int(get("tariff.%s_ct" % name) * 1000 + 0.5) for name in names])
         self._span = _span(get("tariff.peak"))
         self._minute = -1

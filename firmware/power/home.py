@@ -18,7 +18,7 @@ from firmware.protection import outlet as o
 _LIMIT_MS = const(2_000)  # in which a step with contacts must end
 _SURE_MS = const(200)  # the vehicle's voltage has been good for so long
 _LIVE = const(300)  # permille of nominal: the grid's side of the switch is live
-_WATCH_MS = const(200)  # operate time, and two windows until it shows
+_WATCH_MS = const(150)  # operate time, and two windows until it shows
 _FALL_MS = const(100)  # the source is seen open, and two windows have shown it
 _DIPS = const(10)  # so many on record at once, then one a minute
 _REFILL_S = const(60)
@@ -93,9 +93,7 @@ class Home:
             _LIMIT_MS,
             get("home.pause_ms"),
         )
-        self.transfer.lock.configure(
-            get("home.dead_ms"), get("home.follow_ms"), get("home.bond")
-        )
+        self.transfer.lock.configure(get("home.dead_ms"), get("home.follow_ms"), get("home.bond"))
         self._stage_ms = get("home.stage_s") * 1000
 
     # -- control lane ----------------------------------------------------------------------------
@@ -127,7 +125,7 @@ class Home:
             if export is not None:
                 export.leave()
         if t.state != self._told:
-            self._tell()
+            self._tell(t.passed | 1 << t.state)
         if self.settle_ms > 0:
             self.settle_ms -= ms
 
@@ -175,11 +173,16 @@ class Home:
             self.why = outlet.reason or events.LATCHED
             t.lost(tr.BY_SOURCE)
 
-    def _tell(self):
-        """A transition: after the contacts, and before anybody hears of it."""
+    def _tell(self, passed: int):
+        """A transition, or several in one turn (bits; the states are numbered in their order):
+        after the contacts, and before anybody hears of it."""
+        for state in range(tr.FAULT + 1):
+            if passed >> state & 1 and state != self._told:
+                self._note(state)
+
+    def _note(self, state: int):
         t = self.transfer
         c = self._c
-        state = t.state
         was = self._told
         self._told = state
         reason = _REASONS[t.reason]
@@ -397,7 +400,7 @@ class Home:
             "current_a": amps,
             "fed_s": self.fed_s,
             "changeovers": self.changeovers,
-            "changeover_s": self.changeover_ms / 1000 if self.changeovers else None,
+            "changeover_ms": self.changeover_ms if self.changeovers else None,
             "dips": self.dips,
         }
         if t.mode != tr.M_OFF:

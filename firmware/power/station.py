@@ -26,6 +26,7 @@ class Station:
         self.battery = None
         self.modes = None
         self.parts: list = []
+        self.lowered = False  # the mode's limits are below those that its owner has set
         self._ms = 0
         self._scan_us = app.fast.period_us
         self._us = 0
@@ -59,6 +60,8 @@ class Station:
         """Take the mode's limits and priorities into account (Controller.configure())."""
         modes = self.modes
         if modes is not None:
+            low = modes.total_w < controller._total_w or modes.leg_ma < controller._leg_ma
+            self.lowered = low
             controller._leg_ma = min(controller._leg_ma, modes.leg_ma)
             controller._total_w = min(controller._total_w, modes.total_w)
             for i in range(len(modes.rank)):

@@ -18,8 +18,8 @@ _GONE = const(96)  # scans without a crossing: two cycles of 50 Hz, 40 ms
 _FAR = const(1 << 15)  # scans between two looks: more says nothing about a cycle
 _SHORTEST_US = const(12_500)  # 80 to 35 Hz; else it is no cycle
 _LONGEST_US = const(28_600)
-_NEAR = const(1536)  # 1.5 scans: that is a whole cycle
 _TWO_PI = const(6434)  # x 1024
+_LEARN = const(6)  # zero tracking: 1/64 of the difference a window, as the voltages'
 # 59.3 to 60.5 Hz, and five sixths of that; 88 to 110 % of the nominal voltage
 _LOW_MHZ = const(59_300)
 _HIGH_MHZ = const(60_500)
@@ -33,8 +33,8 @@ _SENSE_BEFORE = const(55)
 _SENSE_AFTER = const(56)
 _B_N = const(2)
 _M_RAW = const(2)
-_M_MEAN = const(5)
 _M_FLAGS = const(22)
+_M_LEARN = const(24)
 _F_RAIL = const(1)
 _F_FROZEN = const(2)
 
@@ -76,6 +76,8 @@ class GridSense:
         self._scan = 0
         self._part = 0  # of a scan, between the crossing and the scan behind it, 1/1024
         self._begun = False  # these three are of a crossing
+        for m in self.channels:
+            m.set_word(_M_LEARN, _LEARN)
         self.configure()
 
     def configure(self):
@@ -95,8 +97,6 @@ class GridSense:
         n = block[_B_N]
         length = self._length(_CYCLES) // _CYCLES or self._length(1)
         share = self._share(n, length) if length and self._meter.periods == 1 else 1024
-        off = (n << 10) - length
-        whole = -_NEAR <= off <= _NEAR
         low = 1 << 20
         high = 0
         i = 0
@@ -105,9 +105,6 @@ class GridSense:
             square = block[at + _M_RAW] // n
             if block[at + _M_FLAGS] & (_F_RAIL | _F_FROZEN):
                 square = 0
-            elif whole:
-                mean = block[at + _M_MEAN]  # its zero is not learnt, and may be off
-                square -= mean * mean >> 8
             square = (square // share << 10) + (square % share << 10) // share
             permille = self._rms(i, square) * self._scale[i] >> 16
             self.permille[i] = permille

@@ -69,8 +69,8 @@ grid.island_input: level that means an island; none: not wired
 tariff.import_ct: price of a kWh from the grid
 tariff.export_ct: what a kWh to the grid earns
 tariff.peak: when the peak rates hold: mon-fri 17:00-21:00; empty: never
-tariff.peak_import_ct: price from the grid at the peak
-tariff.peak_export_ct: what is earned at the peak
+tariff.import2_ct: price from the grid at the peak
+tariff.export2_ct: what is earned at the peak
 mode.default: mode after a start, and where the schedule says none
 mode.schedule: which mode when: days, times and a mode, separated by ;
 mode.outlets: what the mode outlets changes; empty: built in

@@ -51,7 +51,9 @@ def fit(settings, board, new: dict):
             "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name
         )
     if new.get("home.mode", "off") != "off" and board.power is None:
-        raise SettingError("home.mode: board %s has no transfer switch (allowed: off)" % board.name)
+        raise SettingError(
+            "home.mode: board %s has no transfer switch (allowed: off)" % board.name
+        )
     for name, thing in _NEEDS:
         if name in new and thing not in board.inputs and board.aux(thing) < 0:
             default = next(row[DEFAULT] for row in SCHEMA if row[NAME] == name)

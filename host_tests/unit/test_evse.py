@@ -58,6 +58,9 @@ class Garage:
         self.earth = True
         self.t_ms = 0
         self.noise = random.Random(1)
+        self.car.plugged = False
+        self.run(0.3)
+        self.car.plugged = True
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds * 1000 / TURN_MS)):
@@ -231,6 +234,34 @@ def test_there_is_no_time_for_the_car_when_the_hard_limit_is_near() -> None:
     garage.until(evse.CHARGING, 8)
 
 
+def test_a_car_that_was_there_before_does_not_begin_at_once() -> None:
+    garage = Garage()
+    garage.evse = evse.Evse()  # as after a power cut
+    garage.run(55)
+    assert garage.evse.state == evse.WAITING and not garage.evse.offer_ma
+    garage.until(evse.CHARGING, 10)
+    garage.evse = evse.Evse()
+    garage.run(5)
+    garage.evse.ask()  # its owner is there
+    garage.until(evse.CHARGING, 1)
+
+
+def test_a_refusal_lasts_until_the_car_is_gone_or_somebody_says_otherwise() -> None:
+    garage = Garage()
+    garage.car.vent = True
+    garage.until(evse.REFUSED, 2)
+    garage.car.vent = False
+    garage.run(300)
+    assert garage.evse.state == evse.REFUSED
+    garage.car.plugged = False
+    garage.until(evse.EMPTY, 1)
+    garage.car.plugged = garage.car.vent = True
+    garage.until(evse.REFUSED, 2)
+    garage.car.vent = False
+    assert garage.evse.reset()
+    garage.until(evse.CHARGING, 1)
+
+
 class Detector:
     """A ground-fault detector with a test input. `flaw`: "deaf" never answers, "stuck" never
     falls silent."""
@@ -289,7 +320,7 @@ def test_unplugging_opens_the_contactor_within_a_tenth_of_a_second() -> None:
 @pytest.mark.parametrize(
     ("flaw", "state", "why"),
     [
-        ("vent", evse.REFUSED, evse.NONE),
+        ("vent", evse.REFUSED, evse.VENTILATION),
         ("shorted", evse.FAULT, evse.SHORTED),
         ("diode", evse.FAULT, evse.NO_DIODE),
     ],

@@ -35,6 +35,12 @@ class Sense:
         self.mhz = self.quick_mhz = 60_000
         self.good = True
 
+    def window(self, ms: int) -> None:
+        """Nothing is measured here."""
+
+    def configure(self) -> None:
+        """There is nothing to choose."""
+
     def volts(self, one: int, two: int) -> None:
         self.permille = [one, two]
         self.low, self.high = min(one, two), max(one, two)

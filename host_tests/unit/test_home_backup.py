@@ -100,26 +100,26 @@ def test_a_grid_that_does_not_last_does_not_get_the_home() -> None:
     h = backing_up()
     for _ in range(20):
         h.grid = 120
-        h.run(20)
+        h.run(5)
         h.grid = 0
         h.run(1)
     assert h.now == "backup" and h.fed() == "vehicle"
     assert h.history[-1][1] == il.BOND | il.SOURCE
     # the first ten are on record, then one a minute
-    assert 10 <= words(h).count("grid_back") <= 17
+    assert 10 <= words(h).count("grid_back") <= 13
 
 
 def test_a_grid_that_flickers_moves_nothing_and_does_not_fill_the_journal() -> None:
     h = auto()
-    for _ in range(100):
+    for _ in range(50):
         h.grid = 0
         h.run(0.2)
         h.grid = 120
         h.run(0.2)
     assert h.fed() == "grid" and [closed for _, closed in h.history] == [il.GRID]
-    assert h.said()["dips"] == 100
-    assert words(h).count("grid_lost") <= 11
-    h.run(700)  # and the records come back
+    assert h.said()["dips"] == 50
+    assert words(h).count("grid_lost") == 10
+    h.run(61)  # and the records come back
     h.grid = 0
     h.run(0.2)
     assert words(h)[-1] == "grid_lost"
@@ -155,8 +155,9 @@ def test_manual_mode_does_it_when_told() -> None:
     h.came("backup", 2)
     assert h.transfers()[-1] == "backup command"
     assert "not back" in h.ask("stop")
+    h.run(0.2)
     h.grid = 120
-    h.run(400)
+    h.run(310)
     assert h.now == "grid_back"
     assert not h.ask("stop")
     h.came("standby", 2)
@@ -383,6 +384,7 @@ def test_an_auxiliary_contact_that_lies_costs_the_backup_not_the_safety(
     h.run(10)
     assert h.now == "fault" and h.bare_us <= BARE_US
     h.lies.clear()
+    h.run(0.1)
     assert not h.ask("reset")
     h.came("backup", 5)
 

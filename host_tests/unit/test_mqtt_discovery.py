@@ -10,7 +10,7 @@ from tools import cpython
 
 cpython.install()
 
-from firmware.interfaces import discovery, mqtt  # noqa: E402
+from firmware.interfaces import discovery, discovery_exports, mqtt  # noqa: E402
 from firmware.power import profile  # noqa: E402
 from host_tests.fakes.fake_app import FakeApp  # noqa: E402
 
@@ -26,7 +26,7 @@ SENSOR_RULES: dict[str, tuple[set[str | None], set[str]]] = {
     "frequency": ({"Hz"}, {"measurement"}),
     "power_factor": ({None, "%"}, {"measurement"}),
     "temperature": ({"°C"}, {"measurement"}),
-    "duration": ({"s"}, {"measurement", "total", "total_increasing"}),
+    "duration": ({"s", "h"}, {"measurement", "total", "total_increasing"}),
     "data_size": ({"B"}, {"measurement", "total", "total_increasing"}),
     "signal_strength": ({"dBm"}, {"measurement"}),
 }
@@ -191,3 +191,53 @@ def test_parts_are_small_and_repeatable() -> None:
     assert max(len(part) for part in parts) < 420, "peak heap while it is built"
     assert message()[1] == parts
     assert sum(len(part.encode()) for part in parts) < 250 * len(parts)
+
+
+POWER = {
+    "mode": "camp",
+    "battery": {
+        "soc_percent": None,
+        "counted_percent": 63.0,
+        "age_s": 5,
+        "capacity_kwh": 123.0,
+        "reserve_percent": 30.0,
+        "level": "low",
+        "storm": False,
+        "power_w": 1250,
+        "left_h": 34.5,
+    },
+    "home": {
+        "state": "backup",
+        "reason": "grid",
+        "power_w": 3100,
+        "current_a": [14.0, 12.0],
+        "grid": {"good": False},
+    },
+    "vehicle": {"state": "charging", "offered_a": 24.0, "current_a": 23.5, "session_kwh": 3.2},
+    "grid": {"state": "off", "set_point_w": 0, "frequency_hz": 60.0, "l1_v": 120.1},
+}
+
+
+def test_power_export_is_announced_where_it_is() -> None:
+    app = FakeApp()
+    state = {**app.state(app), "power": POWER}
+    found = dict(discovery_exports.components("dut", "tailgate/dut/", state, "read switch"))
+    for key, component in found.items():
+        if component["p"] != "sensor":
+            continue
+        resolve(component["val_tpl"], state)  # raises where there is nothing
+        if component.get("dev_cla"):
+            units, classes = SENSOR_RULES[component["dev_cla"]]
+            assert component["unit_of_meas"] in units, key
+            assert component["stat_cla"] in classes, key
+    assert found["vehicle_session_kwh"]["stat_cla"] == "total_increasing"
+    assert {k for k, c in found.items() if c["p"] == "button"} == {
+        f"{part}_{verb}"
+        for part in ("home", "vehicle", "grid")
+        for verb in ("start", "stop", "reset")
+    }
+    assert found["storm"]["p"] == "switch" and found["battery_soc_set"]["p"] == "number"
+    assert "home_current_a" not in found, "a list is no reading"
+    looking = dict(discovery_exports.components("dut", "tailgate/dut/", state, "read"))
+    assert looking["storm"] == {"p": "switch"} and looking["home_start"] == {"p": "button"}
+    assert not dict(discovery_exports.components("dut", "x/", {"power": {"mode": "camp"}}, "read"))

@@ -32,15 +32,20 @@ _PEAK_X = 8.0  # default of <outlet>.peak_x
 
 
 class Chip:
-    """The instrumented image (or `uf2`) with a truck on its pins."""
+    """The instrumented image (or `uf2`) with a truck on its pins; `board`: which table it is
+    wired to, as `board.txt` says on the chip."""
 
-    def __init__(self, seed: int = 0, uf2: Path | None = None, **options: Any) -> None:
-        self.board = boards.load("pico")
+    def __init__(
+        self, seed: int = 0, uf2: Path | None = None, board: str = "pico", **options: Any
+    ) -> None:
+        self.board = boards.load(board)
+        if board != "pico":
+            options["files"] = {"board.txt": board.encode(), **options.get("files", {})}
         self.truck = Truck(self.board, seed=seed)
         self.pico = EmulatedPico(
             uf2 or image.ensure(),
             self.truck,
-            inputs=tuple(self.board.inputs.values()),
+            inputs=(*self.board.inputs.values(), *(self.board.power or {}).get("seen", ())),
             quiet=self.board.mux_address,
             **options,
         )

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             image,
             truck,
             keep_flash=options.flash,
-            inputs=board.inputs.values(),
+            inputs=[*board.inputs.values(), *(board.power or {}).get("seen", ())],
             quiet=board.mux_address,
             speed=options.speed,
         )

@@ -128,6 +128,9 @@ class Home:
     def settle(self, t_us: int, grid_closed: bool) -> None:
         """After any change: who feeds the home, and what flows through the charge port."""
         supply = self.truck.supply
+        for k, pole in enumerate(self.poles):  # an arc needs something that it feeds
+            if pole.arcing and not (pole.loads or self._currents[k] or grid_closed):
+                pole.arcing = pole.powered = False
         fed = any(pole.powered for pole in self.poles)
         on_grid = grid_closed and self.grid.alive
         feed = "dark"
@@ -158,5 +161,5 @@ class Home:
             if pole.powered and (pole.relay.closed or pole.arcing):
                 own = tuple(load.current for load in pole.loads.values())
                 pole.currents = own + self._currents[k]
-                if grid_closed and pole.relay.closed:
+                if grid_closed:
                     pole.currents += (self._ties[k].current,)

@@ -28,8 +28,49 @@ if TYPE_CHECKING:
     from tools.simulator.truck import Truck
 
 TICK_US = 100_000
+_STEADY_US = 5000  # without an edge for so long it does not pulse
 _CONTACTOR_US = (20_000, 12_000)  # operate and release time of a 60 A contactor
 _INPUT_US = 5000  # filter of the wallbox's input; longer than scans are fetched ahead
+
+
+class Edges:
+    """Duty of a pin whose edges come one by one, as the emulated chip's do."""
+
+    def __init__(self) -> None:
+        self.level = 0
+        self.pulsing = False
+        self.edge_us = -_STEADY_US
+        self._rise_us = self._fall_us = 0
+        self._said = (-1.0, 0.0)
+
+    def edge(self, level: int, t_us: int) -> tuple[float, float] | None:
+        """(duty, Hz) when they are other ones now."""
+        before, self.edge_us = self.edge_us, t_us
+        self.level = level
+        if not level:
+            self._fall_us = t_us
+        last, self._rise_us = self._rise_us, t_us if level else self._rise_us
+        if t_us - before >= _STEADY_US:
+            self.pulsing = False
+            return self._say(float(level), 1000.0)
+        period = t_us - last
+        if level and 0 < self._fall_us - last < period < _STEADY_US:
+            self.pulsing = True
+            return self._say((self._fall_us - last) / period, 1e6 / period)
+        return None
+
+    def steady(self, t_us: int) -> tuple[float, float] | None:
+        """The same, now and then: pulses that have ended leave a level."""
+        if not self.pulsing or t_us - self.edge_us < _STEADY_US:
+            return None
+        self.pulsing = False
+        return self._say(float(self.level), 1000.0)
+
+    def _say(self, duty: float, hz: float) -> tuple[float, float] | None:
+        if abs(duty - self._said[0]) < 0.0005 and abs(hz - self._said[1]) < 0.5:
+            return None
+        self._said = (duty, hz)
+        return self._said
 
 
 class Battery:
@@ -74,8 +115,8 @@ class Plant:
         self.car = Car(self, outlet)
         self._pilot: int = power["pilot"]
         self._permit: int = power["permit"]
-        self._point: int = power["set_point"]
         self._hz: dict[int, int] = {}
+        self._edges = {power[name]: Edges() for name in ("pilot", "set_point")}
         self.channels: dict[str, Callable[[float], float]] = {
             "grid_l1": self.grid.leg_one,
             "grid_l2": self.grid.leg_two,
@@ -136,6 +177,10 @@ class Plant:
             self._drift(t_us)
         if self.inverter.state in ("off", "starting", "lost"):
             self.inverter.update(t_us)
+        for gpio, edges in self._edges.items():
+            found = edges.steady(t_us)
+            if found:
+                self._pulse(gpio, *found, t_us)
         self.car.tick(t_us)
 
     def _drift(self, t_us: int) -> None:
@@ -158,10 +203,10 @@ class Plant:
         """Another pin of the chip: permit, or one that pulses left at a level."""
         if gpio == self._permit:
             self.at(t_us + _INPUT_US, lambda now: self._permitted(bool(level), now))
-        elif gpio == self._pilot:
-            self.car.drive(1.0 if level else 0.0, 1000, t_us)
-        elif gpio == self._point and not level:
-            self._set_point(0.0, t_us)
+        elif gpio in self._edges:
+            found = self._edges[gpio].edge(1 if level else 0, t_us)
+            if found:
+                self._pulse(gpio, *found, t_us)
 
     def _permitted(self, on: bool, t_us: int) -> None:
         if on != self.inverter.permit:
@@ -174,15 +219,16 @@ class Plant:
             self._hz[gpio] = hz
         if duty_u16 is None:
             return
-        duty = duty_u16 / 65535.0
-        if gpio == self._pilot:
-            self.car.drive(duty, self._hz.get(gpio, 1000), t_us)
-        elif gpio == self._point:
-            self._set_point(duty, t_us)
+        if gpio in self._edges:
+            self._edges[gpio] = Edges()
+            self._pulse(gpio, duty_u16 / 65535.0, self._hz.get(gpio, 1000), t_us)
 
-    def _set_point(self, duty: float, t_us: int) -> None:
-        self.inverter.duty = duty
-        self.inverter.update(t_us)
+    def _pulse(self, gpio: int, duty: float, hz: float, t_us: int) -> None:
+        if gpio == self._pilot:
+            self.car.drive(duty, hz, t_us)
+        else:
+            self.inverter.duty = duty
+            self.inverter.update(t_us)
 
     def seen(self, name: str) -> int:
         """Level of an auxiliary contact's pin: low is closed."""

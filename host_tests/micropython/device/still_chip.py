@@ -99,6 +99,14 @@ class _Pin:
         return None
 
 
+class _Pwm:
+    def __init__(self, pin, freq=0, duty_u16=0):
+        self.duty = duty_u16
+
+    def duty_u16(self, duty):
+        self.duty = duty
+
+
 class _Wdt:
     def __init__(self, timeout):
         pass
@@ -115,6 +123,7 @@ def _install():
     machine = Module()
     machine.Pin = _Pin
     machine.WDT = _Wdt
+    machine.PWM = _Pwm
     machine.PWRON_RESET = 1
     machine.WDT_RESET = 3
     machine.reset = _reset
@@ -185,6 +194,7 @@ class Sampler(fastlane.FastLane):
     time has passed; give `short(outlet)` a short circuit."""
 
     volts = 120.0
+    sense_volts = 0.0  # of the grid's side of a transfer switch
 
     def __init__(self, board):
         fastlane.FastLane.__init__(self, board)
@@ -300,6 +310,23 @@ class Sampler(fastlane.FastLane):
             x = amps * self._code_per_a[outlet.index]
             volts = v[0] * (2 if outlet.volts == 2 else 1)
             self._put(r + 6 * outlet.channel, n, periods, x * x / 2, volts * x / 2, int(x))
+        for channel in self.board.channels:
+            at = r + 6 * channel.index
+            if channel.kind == "sense":
+                x = self.sense_volts * 1.41421 * 2048 / (channel.full_scale / 1000)
+                self._put(at, n, periods, x * x / 2, 0, int(x))
+            elif channel.kind == "aux":
+                self._put(at, n, periods, 0, 0, 0)
+        if self.sense_volts and len(self.board.channels) > 8:
+            self._crossing(n * periods)
+
+    def _crossing(self, scans):
+        """The grid goes through zero at the end of each window, with 60.1 Hz."""
+        st = self.st
+        st[k.SENSE_N] = (st[k.SENSE_N] + scans // 40) & 0x1FFFFFFF
+        st[k.SENSE_SCAN] = st[k.SCANS]
+        st[k.SENSE_BEFORE] = -30
+        st[k.SENSE_AFTER] = 30
 
 
 _rp2 = Module()
