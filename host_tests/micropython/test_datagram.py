@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import struct
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from host_tests.fakes.datagram_server import serving
+
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_795_000_000  # November 2026
 NTP_EPOCH = 2_208_988_800
-Answer = Callable[[bytes], "list[bytes]"]
 Ask = Callable[..., "list[str]"]
 
 
@@ -39,33 +37,6 @@ def ask(micropython: str) -> Ask:
         return done.stdout.splitlines()
 
     return run
-
-
-@contextmanager
-def serving(answer: Answer) -> Iterator[int]:
-    """A UDP server on loopback; the port. `answer` gives the datagrams for a question."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    sock.settimeout(0.1)
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            try:
-                question, peer = sock.recvfrom(1024)
-            except TimeoutError:
-                continue
-            for packet in answer(question):
-                sock.sendto(packet, peer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield sock.getsockname()[1]
-    finally:
-        done.set()
-        thread.join()
-        sock.close()
 
 
 def name_of(question: bytes) -> str:

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
-import socket
 import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host_tests.fakes.datagram_server import serving
 from tools.simulator.device import SimulatedDevice
 
 NOW = 1_795_374_000  # 2026-11-22 19:00 UTC
 NTP_EPOCH = 2_208_988_800
-
-
-@contextlib.contextmanager
-def time_server(answer: Callable[[bytes], list[bytes]]) -> Iterator[int]:
-    """An NTP server on loopback; its port."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    sock.settimeout(0.1)
-    done = threading.Event()
-
-    def serve() -> None:
-        while not done.is_set():
-            with contextlib.suppress(TimeoutError):
-                question, peer = sock.recvfrom(1024)
-                for packet in answer(question):
-                    sock.sendto(packet, peer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield sock.getsockname()[1]
-    finally:
-        done.set()
-        thread.join()
-        sock.close()
 
 
 def ntp(question: bytes, seconds: int, stratum: int = 2) -> bytes:
@@ -66,7 +39,7 @@ def ask(device: SimulatedDevice, line: str) -> dict[str, Any]:
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_time_comes_from_the_network(frozen: bool) -> None:
     with (
-        time_server(lambda question: [ntp(question, NOW)]) as port,
+        serving(lambda question: [ntp(question, NOW)]) as port,
         SimulatedDevice(
             settings={
                 "time.servers": f"127.0.0.1:{port}",
@@ -113,7 +86,7 @@ def test_the_time_comes_from_the_network(frozen: bool) -> None:
 )
 def test_a_hostile_server_sets_nothing(answer: Callable[[bytes], list[bytes]], note: str) -> None:
     with (
-        time_server(answer) as port,
+        serving(answer) as port,
         SimulatedDevice(settings={"time.servers": f"127.0.0.1:{port}"}, unix_time=0) as device,
     ):
         device.run(14.0)

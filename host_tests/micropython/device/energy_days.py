@@ -4,45 +4,16 @@
 
 import gc
 import json
-import os
 
-import vfs
+from counting_flash import mounted
 
 from firmware.storage import accounts, history
 from firmware.storage.energy import Energy, whole_wh
 
-BLOCKS = 212
 DAYS = 380
 ZONE = "EST5EDT,M3.2.0,M11.1.0"
 
-
-class Flash:
-    def __init__(self):
-        self.data = bytearray(4096 * BLOCKS)
-        self.erases = [0] * BLOCKS
-
-    def readblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        buffer[:] = self.data[at : at + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        self.data[at : at + len(buffer)] = buffer
-
-    def ioctl(self, op, arg):
-        if op == 4:
-            return BLOCKS
-        if op == 5:
-            return 4096
-        if op == 6:
-            self.erases[arg] += 1
-        return 0
-
-
-flash = Flash()
-vfs.VfsLfs2.mkfs(flash, progsize=256)
-vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/flash")
-os.chdir("/flash")
+flash = mounted()
 
 mwh = [0, 5_000_000, 123_456_789_012, 0, 999]
 start = whole_wh(mwh)

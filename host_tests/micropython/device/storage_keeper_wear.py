@@ -9,7 +9,7 @@ import os
 import random
 import sys
 
-import vfs
+from counting_flash import BLOCKS, mounted
 
 from firmware import board as boards
 from firmware import events
@@ -18,36 +18,9 @@ from firmware.storage.energy import Energy
 from firmware.storage.journal import Journal
 from firmware.timezone import days_from_civil
 
-BLOCKS = 212
 TURN_S = 5
 hours = int(sys.argv[1])
 random.seed(3)
-
-
-class Flash:
-    """Counts erases; programming only clears bits."""
-
-    def __init__(self):
-        self.data = bytearray(b"\xff" * (4096 * BLOCKS))
-        self.erases = [0] * BLOCKS
-
-    def readblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        buffer[:] = memoryview(self.data)[at : at + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        self.data[at : at + len(buffer)] = buffer
-
-    def ioctl(self, op, arg):
-        if op == 4:
-            return BLOCKS
-        if op == 5:
-            return 4096
-        if op == 6:
-            self.erases[arg] += 1
-            self.data[arg * 4096 : arg * 4096 + 4096] = b"\xff" * 4096
-        return 0
 
 
 class Element:
@@ -142,10 +115,7 @@ class App:
         return [self.meter.mwh] * len(self.board.outlets)
 
 
-flash = Flash()
-vfs.VfsLfs2.mkfs(flash, progsize=256)
-vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/flash")
-os.chdir("/flash")
+flash = mounted()
 os.mkdir("data")
 app = App()
 task = keeper.Keeper(app, flash)

@@ -2,45 +2,15 @@
 # 4 KiB (what a Pico W has), progsize 256. Prints one JSON object.
 
 import json
-import os
 
-import vfs
+from counting_flash import BLOCKS, mounted
 
 from firmware import events
 from firmware.storage.counters import CounterStore
 from firmware.storage.journal import Journal, JournalStore
 from firmware.storage.latch import LatchStore
 
-BLOCKS = 212
-
-
-class Flash:
-    def __init__(self):
-        self.data = bytearray(4096 * BLOCKS)
-        self.erases = [0] * BLOCKS
-
-    def readblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        buffer[:] = self.data[at : at + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=0):
-        at = block * 4096 + offset
-        self.data[at : at + len(buffer)] = buffer
-
-    def ioctl(self, op, arg):
-        if op == 4:
-            return BLOCKS
-        if op == 5:
-            return 4096
-        if op == 6:
-            self.erases[arg] += 1
-        return 0
-
-
-flash = Flash()
-vfs.VfsLfs2.mkfs(flash, progsize=256)
-vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/flash")
-os.chdir("/flash")
+flash = mounted()
 result = {}
 
 
