@@ -1,7 +1,7 @@
-# Outlets that are the poles of one feed (the board's table calls them a gang): they share a relay,
-# so they close together or not at all, and open together whichever of them asks for it. Part of the
-# control lane, made by the controller where the board has such outlets; allocates nothing but in
-# ready() and settle(), which belong to the outer lane and to boot.
+# Outlets that are the poles of one feed (the board's table calls them a gang): they share a
+# relay, so they close together or not at all, and open together whichever of them asks for it.
+# Part of the control lane, made by the controller where the board has such outlets; allocates
+# nothing but in ready() and settle(), which belong to the outer lane and to boot.
 #
 # The relay is switched once, as that of the first pole; then each pole has its record. What the
 # fast lane shares between them (trips, plans) see hal/fastlane.py.

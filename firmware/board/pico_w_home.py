@@ -1,6 +1,6 @@
 # Pico W with all that exports power beside the outlets: home backup through the charge port, a
-# charger on bed240, export to the grid. A multiplexer with 16 channels (74HC4067) instead of 8; its
-# fourth address line is GP21. Needs the frozen image: the modules do not fit into the heap.
+# charger on bed240, export to the grid. A multiplexer with 16 channels (74HC4067) instead of 8;
+# its fourth address line is GP21. Needs the frozen image: the modules do not fit into the heap.
 
 from firmware.board import pico_w
 
@@ -24,8 +24,9 @@ def _pole(name, leg):
 BOARD = dict(pico_w.BOARD)
 BOARD["name"] = "pico_w_home"
 BOARD["mux_address"] = (18, 19, 20, 21)
-BOARD["skew_us"] = (0, 8, 12, 16, 20, 23, 28, 33, 37, 41, 45, 49, 53)
-BOARD["channels"] = pico_w.BOARD["channels"] + (
+# measured on the emulated chip
+BOARD["skew_us"] = (0, 8, 13, 17, 20, 23, 28, 32, 35, 38, 42, 45, 49)
+BOARD["channels"] = pico_w.BOARD["channels"] + (  # type: ignore[operator]
     # of the charge port: what the vehicle gives counts positive, to home and grid alike
     _row("home_l1", "current", 8, 600_000),
     _row("home_l2", "current", 9, 600_000),

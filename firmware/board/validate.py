@@ -94,8 +94,11 @@ def _check_power(table, where, chip, take):
             _take_relay(pin, what + " contact", where, chip, take)
     for pin, what in zip(power["seen"], ("grid", "source", "bond")):
         take(pin, "auxiliary contact of " + what)
-    for what in ("pilot", "permit", "set_point"):
-        take(power[what], "power " + what)
+    for what in ("pilot", "permit"):  # these let power flow
+        _take_relay(power[what], "power " + what, where, chip, take)
+    for what in ("set_point", "ground_test"):
+        if what in power:  # the last one may be missing
+            take(power[what], "power " + what)
 
 
 def _take_relay(pin, what, where, chip, take):

@@ -28,6 +28,9 @@ class Contacts:
             machine.Pin(gpio, machine.Pin.IN, machine.Pin.PULL_UP) for gpio in wiring["seen"]
         ]
         self._permit = machine.Pin(wiring["permit"], out, value=0)
+        # of the charger's ground-fault detector, where it has an input for that; high: test
+        test = wiring.get("ground_test")
+        self._test = None if test is None else machine.Pin(test, out, value=0)
         self._pilot = machine.PWM(machine.Pin(wiring["pilot"]), freq=_HZ, duty_u16=_FULL)
         self._point = machine.PWM(machine.Pin(wiring["set_point"]), freq=_HZ, duty_u16=0)
         self.outputs = 0
@@ -40,12 +43,16 @@ class Contacts:
         if not changed:
             return
         self.outputs = outputs
-        for bit, pin in ((_GRID, self._grid), (_BOND, self._bond)):
-            if changed & bit and not outputs & bit:
-                pin.value(0)
-        for bit, pin in ((_GRID, self._grid), (_BOND, self._bond)):
-            if changed & bit and outputs & bit:
-                pin.value(1)
+        opens = changed & ~outputs  # no loop over pairs: they would allocate
+        if opens & _GRID:
+            self._grid.value(0)
+        if opens & _BOND:
+            self._bond.value(0)
+        changed &= outputs
+        if changed & _GRID:
+            self._grid.value(1)
+        if changed & _BOND:
+            self._bond.value(1)
 
     def seen(self) -> int:
         """Bits of the contacts that say they are closed."""
@@ -62,6 +69,11 @@ class Contacts:
         if permyriad != self._duty:
             self._duty = permyriad
             self._pilot.duty_u16(permyriad * _FULL // 10_000)
+
+    def ground_test(self, on: bool):
+        """Whether the ground-fault detector has to show that it works."""
+        if self._test is not None:
+            self._test.value(1 if on else 0)
 
     def permit(self, on: bool):
         """Whether the inverter may export."""

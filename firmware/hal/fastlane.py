@@ -144,8 +144,8 @@ class FastLane:
             if outlet.relay < 31:  # only the RP2040, with pins up to 29, opens by register
                 st[c + _C_MASK] = 1 << outlet.relay
                 st[_ALL_MASK] |= 1 << outlet.relay
-        # Outlets that close() may energise at all, bits. What is closed when its bit goes is opened
-        # in the same turn of the control lane, see gangs.py.
+        # Outlets that close() may energise at all, bits. What is closed when its bit goes is
+        # opened in the same turn of the control lane, see gangs.py.
         self.allowed = st[_ALL_BITS]
         # Where an outlet's switching is planned: in its channel's words. The poles of a gang have
         # one relay, so one plan, the first one's; and what trips or holds one of them trips and

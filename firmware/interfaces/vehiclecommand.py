@@ -35,8 +35,9 @@ def vehicle(app, words, source) -> dict:
 def _amps(text):
     """6 to 32 A of a word like `16`, `12.5` or `16 A`."""
     word = text[:-1].strip() if text[-1:] in ("A", "a") else text
-    number, _, part = word.partition(".")
-    if number.isdigit() and len(word.encode()) <= 6 and (part.isdigit() or part == ""):
+    number, dot, part = word.partition(".")
+    plain = len(word.encode()) == len(word) <= 6  # no digits of other scripts
+    if plain and number.isdigit() and part.isdigit() == bool(dot):
         amps = float(word)
         if 6 <= amps <= 32:
             return amps

@@ -23,7 +23,7 @@ _DRIFT = const(10)  # and so much more for each hour since the last one
 _SAME = const(20)  # two reports that agree to this are believed
 _STALE_S = const(6 * 3600)
 _LOSS = const(1080)  # per mille: what the battery gives for what flows out (inverter, 92.6 %)
-_SLOW_S = const(24 * 3600)  # time constant of the slow average of the power
+_SLOW_S = const(24 * 3600)  # time constants of the averages of the power
 _FAST_S = const(3600)
 
 
@@ -43,8 +43,9 @@ class Battery:
         self._doubt = -1  # a report that was not believed
         self._wh = 0
         self._ws = 0  # less than a Wh
-        self._fast_w = -1  # averages of the power; -1: nothing has been seen
+        self._fast_w = 0  # averages of the power
         self._slow_w = 0
+        self._seen_s = 0  # for so long there have been any
         self._fast_left = 0  # what the division leaves over
         self._slow_left = 0
 
@@ -108,17 +109,22 @@ class Battery:
 
     def second(self, watts: int):
         """Once a second: the power that is taken, W; negative: it is charged. +-50 000."""
-        if self._fast_w < 0:
-            self._fast_w = self._slow_w = watts if watts > 0 else 0
+        # plain means until there is an hour or a day of them, or the first ones would last
+        n = self._seen_s
+        if n < _SLOW_S:
+            n += 1
+            self._seen_s = n
         out = watts if watts > 0 else 0
-        self._fast_left += out - self._fast_w
-        step = self._fast_left // _FAST_S
-        self._fast_w += step
-        self._fast_left -= step * _FAST_S
         self._slow_left += out - self._slow_w
-        step = self._slow_left // _SLOW_S
+        step = self._slow_left // n
         self._slow_w += step
-        self._slow_left -= step * _SLOW_S
+        self._slow_left -= step * n
+        if n > _FAST_S:
+            n = _FAST_S
+        self._fast_left += out - self._fast_w
+        step = self._fast_left // n
+        self._fast_w += step
+        self._fast_left -= step * n
         if not self.capacity_wh:
             return
         if self.age_s < _STALE_S:

@@ -15,7 +15,7 @@ _STARTS = ("plug", "command")
 _DIVIDER = const(12)  # 12 V of the pilot are 1000 mV at the pin
 _MID = const(2048)
 _MOST_MA = const(32_000)
-_CONTINUOUS = const(4)  # fifths of the outlet's limit that a continuous load may draw
+_FIFTHS = const(4)  # of the outlet's limit: what a continuous load may draw
 _AMPLE_MA = const(100_000)
 _EVERY_MS = const(60)  # so often the others' load is looked at,
 _LOOKS = const(8)  # and the best of so many looks counts: an inrush is over by then
@@ -102,7 +102,7 @@ class Charger:
         self.controller.dispatch.yields = 1 << self.index if enabled else 0
         if enabled != self.enabled:
             self.enabled = enabled
-            self.evse.__init__()
+            self.evse = ev.Evse()
             self._told = ev.EMPTY
             self._since_ms = 0
             self._look_ms = _EVERY_MS * _LOOKS
@@ -111,6 +111,9 @@ class Charger:
             if o.energised(self._outlet.state):
                 self._open()
             self._on = False
+        self.evse.tests = get("vehicle.gfci") == "tested"
+        self.station.contacts.ground_test(self.evse.test_on)
+        self.station.testing = self.evse.state == ev.TESTING
         self._allow(self._on or not enabled)
         self._show()
 
@@ -331,7 +334,7 @@ class Charger:
             hold = self.held
         elif not self._ready:
             hold = ev.HELD
-        most = min(_MOST_MA, self._most_ma, outlet.limit_ma * around.tenths // 50 * _CONTINUOUS)
+        most = min(_MOST_MA, self._most_ma, outlet.limit_ma * around.tenths // 50 * _FIFTHS)
         if self._limit_ma:
             most = min(most, self._limit_ma)
         self.evse.configure(most, hold)
@@ -375,6 +378,8 @@ class Charger:
             self._allow(False)
         elif not self._on:
             self._close()
+        self.station.testing = evse.state == ev.TESTING
+        self.station.contacts.ground_test(evse.test_on)
         self._show()
         if evse.state != self._told:
             self._told = evse.state

@@ -138,8 +138,11 @@ class Evse:
     def _afresh(self):
         """Out of a fault, as if a car had just come."""
         self.pilot = self._new = pilot.B
-        self._fresh = True
+        self._gone()
+
+    def _gone(self):
         self._go(EMPTY, NONE)
+        self._fresh = True
 
     def _go(self, state: int, why: int):
         self.state = state
@@ -187,7 +190,7 @@ class Evse:
             self._go(FAULT, GROUND)
         elif self.pilot == pilot.A or self.pilot == pilot.F:
             if was != EMPTY:
-                self._go(EMPTY, NONE)
+                self._gone()
             elif self._ms >= _ALONE_MS:
                 self._fresh = True
         elif self.pilot == pilot.E:
@@ -213,7 +216,7 @@ class Evse:
                 self._new_ms = 0
                 self.pilot_down = False
         elif self.pilot == pilot.A:
-            self._go(EMPTY, NONE)
+            self._gone()
 
     def _room(self, room_ma: int, ms: int):
         """Offer what the others leave: less at once, more slowly."""

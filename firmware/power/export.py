@@ -18,7 +18,6 @@ _GRID = const(1)  # interlock.GRID
 _LONG_MS = const(1 << 28)
 _SILENT_MS = const(100)  # no window: nothing is measured
 _BLIND_MS = const(500)  # a voltage without a frequency
-_MEASURE_MS = const(25)  # half a window, a turn of the control task, and rounding
 _CEASE_MORE_MS = const(100)  # beyond its own time, until an inverter counts as not ceased
 _UNASKED_MS = const(500)
 _UNASKED_W = const(300)
@@ -91,7 +90,7 @@ class Exporter:
         self._rating_w = get("grid.rating_w")
         self._nominal_mv = int(get("supply.nominal_v") * 1000)
         logic = self.logic
-        logic.lead_ms = self._cease_ms + _MEASURE_MS
+        logic.lead_ms = self._cease_ms
         index = 0
         for i, row in enumerate(grid.PROFILES):
             if row[0] == profile:

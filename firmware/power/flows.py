@@ -25,7 +25,8 @@ class Flows:
         self._poles = [x for x in self.controller.outlets if x.outlet.gang == "home"]
         self._rest = array("i", bytes(4 * len(self._poles)))  # below 1 mWh, sums of v x i
         self._mwh = array("i", bytes(4 * MONEY))  # not booked yet
-        self._rates = (0, 0, 0, 0)  # thousandths of a cent: import, export, both at the peak
+        # thousandths of a cent: import, export, both at the peak
+        self._rates: tuple = (0, 0, 0, 0)
         self._span = (0, 0, 0)  # bits of the days, first minute, minutes of the dear hours
         self._left = [0, 0]  # of paid and earned: below a millionth
         self._minute = -1

@@ -3,10 +3,10 @@
 # pins. Called by station.py: turn() and window() by the control task, they allocate nothing; the
 # rest by commands and reports.
 #
-# The source's contact is the relay of the gang `home`, so it is metered and protected as any outlet
-# is. Two locks are on it: the interlock's output, and the fast lane's `allowed`, which follows it.
-# Whatever opens that relay opens it in the interlock in the same turn; nothing but the whole
-# sequence closes it again.
+# The source's contact is the relay of the gang `home`, so it is metered and protected as any
+# outlet is. Two locks are on it: the interlock's output, and the fast lane's `allowed`, which
+# follows it. Whatever opens that relay opens it in the interlock in the same turn; nothing but the
+# whole sequence closes it again.
 
 from micropython import const
 
@@ -15,8 +15,11 @@ from firmware.power import interlock as il
 from firmware.power import transfer as tr
 from firmware.protection import outlet as o
 
+_TURN_MS = const(16)  # no more counts of a turn that was late: nobody has looked meanwhile
 _LIMIT_MS = const(2_000)  # in which a step with contacts must end
 _SURE_MS = const(200)  # the vehicle's voltage has been good for so long
+_LEAST = const(880)  # permille of nominal, as in sensing/gridsense.py
+_MOST = const(1100)
 _LIVE = const(300)  # permille of nominal: the grid's side of the switch is live
 _WATCH_MS = const(150)  # operate time, and two windows until it shows
 _FALL_MS = const(100)  # the source is seen open, and two windows have shown it
@@ -61,6 +64,7 @@ class Home:
             self.mask |= 1 << pole.index
         c.fast.allowed &= ~self.mask
         self.transfer = tr.Transfer()
+        self.transfer.may_feed = False
         self.why = events.SELFTEST
         # "By itself" ends with a fault, and after these nobody knows what there was.
         bad = self.app._ended_badly or not self.app.keeper.latch_store.trusted
@@ -71,6 +75,7 @@ class Home:
         self.fed_s = 0
         self.dips = 0
         self._stage_ms = 0
+        self._bonds = self.app.settings.get("home.bond")  # how it is wired: until the next start
         self._told = tr.OFF
         self._by = events.BY_CONTROL  # who asked for what is under way
         self._source_ms = 0
@@ -93,7 +98,7 @@ class Home:
             _LIMIT_MS,
             get("home.pause_ms"),
         )
-        self.transfer.lock.configure(get("home.dead_ms"), get("home.follow_ms"), get("home.bond"))
+        self.transfer.lock.configure(get("home.dead_ms"), get("home.follow_ms"), self._bonds)
         self._stage_ms = get("home.stage_s") * 1000
 
     # -- control lane ----------------------------------------------------------------------------
@@ -102,11 +107,13 @@ class Home:
         """Look, decide, and let the contacts follow: what opens first."""
         t = self.transfer
         c = self._c
+        if ms > _TURN_MS:
+            ms = _TURN_MS
         if t.lock.outputs & il.SOURCE and not o.energised(self.lead.state):
             self.opened(self.lead)  # the fast lane has not let it close
         silent = c._is_silent  # what the meter says is old
-        grid = self.station.sense.good and not silent
-        if grid:
+        grid = self._is_good() and not silent
+        if t.fed or (grid and t.state <= tr.STANDBY):
             self._bad_ms = 0
         elif self._bad_ms < _LONG:
             self._bad_ms += ms
@@ -118,7 +125,7 @@ class Home:
             if export.cut:  # the inverter feeds a grid that is bad: so the source is closed
                 seen |= il.SOURCE
         # A sag must not end what feeds the home: its poles' own stages say when it is too long.
-        t.step(grid, t.fed or self._source_ms >= _SURE_MS, seen, ms)
+        t.step(grid, t.fed or (self._source_ms >= _SURE_MS and t.clear), seen, ms)
         self._apply()
         if t.asks_clear:
             t.asks_clear = False
@@ -128,6 +135,17 @@ class Home:
             self._tell(t.passed | 1 << t.state)
         if self.settle_ms > 0:
             self.settle_ms -= ms
+
+    def _is_good(self) -> bool:
+        """The grid is within its limits. After a dip its frequency is unknown for ten cycles: the
+        home is not taken off for that."""
+        sense = self.station.sense
+        return sense.good or (
+            tr.OFF < self.transfer.state <= tr.GRID_LOST
+            and not sense.mhz
+            and _LEAST <= sense.low
+            and sense.high <= _MOST
+        )
 
     def _apply(self):
         t = self.transfer
@@ -147,7 +165,8 @@ class Home:
         if out & il.SOURCE and not o.energised(lead.state):
             fast.allowed |= self.mask
             self._watch_ms = _WATCH_MS if self.station.sense.high < _LIVE else 0
-            self.changeover_ms = self._bad_ms
+            if t.reason == tr.BY_GRID:
+                self.changeover_ms = self._bad_ms
             if not self._move(o.E_ON, events.ON):
                 fast.allowed &= ~self.mask
                 t.lost(tr.BY_SOURCE)
@@ -227,6 +246,8 @@ class Home:
         else:
             self._source_ms = 0
         self.why = self._held()
+        if self.transfer.state == tr.STANDBY and not self._is_good():
+            self.turn(0)  # now, and not with the next turn
         if self._watch_ms > 0:
             self._watch_ms -= ms
             if self.station.sense.high >= _LIVE and self.transfer.fed:
@@ -274,8 +295,8 @@ class Home:
         return 0
 
     def restores(self, index: int) -> bool:
-        """Whether a shed outlet has to wait although the dispatcher has room for it. The home's own
-        poles come back by the sequence only: from here on it may begin."""
+        """Whether a shed outlet has to wait although the dispatcher has room for it. The home's
+        own poles come back by the sequence only: from here on it may begin."""
         if not self.mask >> index & 1:
             return self.settle_ms > 0
         c = self._c
@@ -309,8 +330,9 @@ class Home:
 
     def start(self, by: int) -> str:
         """Back up the home; "" or why not."""
-        why = self.why
+        why = self.why = self._held()  # it may be a turn old
         self._by = by
+        self.transfer.may_feed = not why and not self._c._is_silent and not self.app._stop
         text = self.transfer.back_up()
         if text:
             self._c.journal.note(events.REFUSED, self.lead.index, why, 0, by)
@@ -334,9 +356,12 @@ class Home:
         self._by = by
         text = t.reset() if t.state == tr.FAULT else ""
         if not text and latched:
-            text = self._c.command("reset", self.lead.index, by, force)
+            lead = self.lead
+            text = self._c.command("reset", lead.index, by, force)
+            text = text.replace("reset " + lead.name, "home reset")
         if not text:
             self.hold = events.NONE
+            self.why = self._held()  # for the answer
         return text
 
     def words(self) -> str:  # on demand
@@ -352,7 +377,8 @@ class Home:
         if state == o.LOCKOUT:
             return "locked out after %d trips: home reset --force" % self.lead.trips
         if state != o.OFF and not o.energised(state):
-            return "tripped (%s): find the cause, then home reset" % why(self.lead.reason)
+            word = "tripped" if state == o.TRIPPED else "fault"
+            return "%s (%s): find the cause, then home reset" % (word, why(self.lead.reason))
         if reason == events.CRASH:
             return "the firmware has ended badly: home reset, when you know why"
         if reason == events.SELFTEST:
@@ -385,9 +411,10 @@ class Home:
             contacts[il.NAMES[i]] = word
         watts = 0
         amps = []
+        flows = lock.seen & il.SOURCE != 0  # else what the charge port carries is not for the home
         for pole in self.poles:
-            watts += self._c.power_w[pole.index]
-            amps.append(round(self._c.amps_ma[pole.index] / 1000, 1) if t.fed else 0)
+            watts += self._c.power_w[pole.index] if flows else 0
+            amps.append(round(self._c.amps_ma[pole.index] / 1000, 1) if flows else 0)
         row = {
             "state": tr.STATES[t.state],
             "reason": tr.REASONS[t.reason],
@@ -396,7 +423,7 @@ class Home:
             "contacts": contacts,
             "vehicle_wanted": t.wants_source,
             "vehicle_good": self._source_ms >= _SURE_MS,
-            "power_w": watts if t.fed else 0,
+            "power_w": watts,
             "current_a": amps,
             "fed_s": self.fed_s,
             "changeovers": self.changeovers,

@@ -112,8 +112,11 @@ class Modes:
         for outlet in outlets:
             name = outlet.name
             rank = 0
-            if found.order:
-                rank = found.order.index(name) + 1 if name in found.order else 9
+            if name in found.order:
+                rank = found.order.index(name) + 1
+            elif found.order:  # behind those, in the order of its own priority
+                own = self._app.settings.outlet(outlet.index, "priority")
+                rank = len(found.order) + own
             self.rank[outlet.index] = min(rank, 9)
         if self.station.battery is not None:
             self.station.battery.keep(found.reserve)

@@ -27,6 +27,8 @@ _BASE = (
     (9_600, 40_000, 300, -1, 0, 1_500),
     (11_500, 48_000, 400, -1, 0, 1_500),
 )
+# what the modes home and vehicle are there for comes first
+_FIRST = ((), (), (), ("home_l1", "home_l2"), ("bed240",), ())
 _KEYS = ("total_w", "leg_a", "reserve", "quiet", "quiet_w", "priorities")
 
 
@@ -47,7 +49,7 @@ class Profile:
         self.reserve = reserve
         self.quiet = (begin, end) if begin >= 0 else None
         self.quiet_w = quiet_w
-        self.order: tuple = ()
+        self.order: tuple = _FIRST[index]
 
     def is_quiet(self, minute: int) -> bool:
         """Whether a minute of the day (0 to 1439) lies in the quiet hours."""

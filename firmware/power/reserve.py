@@ -83,13 +83,14 @@ class Reserve:
         if not battery.capacity_wh:
             return {}
         left = battery.left_s()
+        percent = round(battery.permille / 10, 1)
         return {
             "battery": {
-                "soc_percent": battery.permille / 10 if battery.known else None,
-                "counted_percent": battery.permille / 10,
+                "soc_percent": percent if battery.known else None,
+                "counted_percent": percent,
                 "age_s": battery.age_s,
                 "capacity_kwh": battery.capacity_wh / 1000,
-                "reserve_percent": self.reserve / 10,
+                "reserve_percent": round(self.reserve / 10, 1),
                 "level": b.LEVELS[battery.level],
                 "storm": self.storm,
                 "power_w": battery.power_w(),

@@ -18,6 +18,7 @@ class Station:
         self.app = app
         self.controller = app.controller
         self.contacts = None  # hal.contacts.Contacts
+        self.testing = False  # the ground-fault input is being tested: what it says is no fault
         self.sense = None  # sensing.gridsense.GridSense
         self.home = None
         self.vehicle = None

@@ -113,6 +113,8 @@ class Transfer:
         if not self.may_feed:
             return "the vehicle may not feed it now"
         self._call = _HOLD
+        if self.state == ISOLATED:
+            self.reason = BY_COMMAND  # at once, even if the vehicle has just failed
         return ""
 
     def go_back(self, dark: bool = False) -> str:
@@ -141,8 +143,8 @@ class Transfer:
     # -- control lane ----------------------------------------------------------------------------
 
     def lost(self, by: int):
-        """Protection has opened the source's contact (BY_SOURCE), or somebody by hand (BY_COMMAND):
-        what was asked for is over."""
+        """Protection has opened the source's contact (BY_SOURCE), or somebody by hand
+        (BY_COMMAND): what was asked for is over."""
         self.lock.open(il.SOURCE)
         if self._call == _HOLD:
             self._call = 0

@@ -1,9 +1,9 @@
-# Legs and total where outlets are poles of one feed: the dispatcher of dispatch.py, which sheds all
-# poles of such a gang or none, and lets them come back together. Called as that one is; loaded
+# Legs and total where outlets are poles of one feed: the dispatcher of dispatch.py, which sheds
+# all poles of such a gang or none, and lets them come back together. Called as that one is; loaded
 # only for boards with gangs.
 #
-# A gang is what its first pole is: its priority, its restarts. On a leg each pole has its own load,
-# at the total they count together.
+# A gang is what its first pole is: its priority, its restarts. On a leg each pole has its own
+# load, at the total they count together.
 
 from micropython import const
 

@@ -167,6 +167,8 @@ def _store(app, rows: dict, changed, by: int):
             if m.channel.kind == "current":
                 meter.set_phase(m.index, float(row[1]))
     app.controller.configure()
+    if app.controller.station is not None:
+        app.controller.station.configure()
     for name in changed:
         gain = int(meter.gains[app.board.channel_index(name)] * 1000 + 0.5)
         at = app.board.outlet_index(name)
@@ -234,7 +236,8 @@ class Channel:
 
     def check_supply(self):
         which = self.outlet.outlet.volts if self.outlet else min(self.index, 1)
-        if self.app.meter.supply_mv(which) < _LEAST_MV:
+        sense = self.kind == "sense"  # of the grid: what it measures is what has to be there
+        if (self.m.rms() if sense else self.app.meter.supply_mv(which)) < _LEAST_MV:
             self.refuse("there is no voltage: at least %d V are needed" % (_LEAST_MV // 1000))
 
     def check_load(self, least_ma: int):

@@ -2,9 +2,9 @@
 # power/station.py on boards with channels of kind "sense"; window() is called by the control task
 # (integers, no allocation), configure() by the outer lane and at boot.
 #
-# The windows belong to the vehicle's voltage, or run freely without it, so the frequency comes from
-# crossings that the fast lane counts in the first of the channels. They also say what part of a
-# cycle a window is, and by how much its mean square is therefore off (split phase: the same part
+# The windows belong to the vehicle's voltage, or run freely without it, so the frequency comes
+# from crossings that the fast lane counts in the first of the channels. They also say what part of
+# a cycle a window is, and by how much its mean square is therefore off (split phase: the same part
 # in both channels).
 
 from array import array

@@ -190,5 +190,6 @@ def flush(h) -> bool:
 
 
 def _less(wh, row):
-    """Counters less the energy of a record: what they would have begun at."""
-    return [x - (b - a) for x, a, b in zip(wh, row[0], row[1])]
+    """Counters less the energy of a record: what they would have begun at. Not below nothing: a
+    clock that was set to and fro over a restart may have a record know more than the counters."""
+    return [max(x - (b - a), 0) for x, a, b in zip(wh, row[0], row[1])]

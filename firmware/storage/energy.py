@@ -36,7 +36,7 @@ class Energy:
         self.quarter = 0  # utc // 900 up to which periods are closed
         self.edge = 0  # the same in seconds
         self.known = 0  # utc of the last look at the counters
-        self.wh: list = [0] * count  # what they were
+        self.wh: list = [0] * self.count  # what they were
         self.offset = 0  # utc at uptime 0, as it was then
         self.seen: list = []  # [utc, Wh]: when the counters were saved with the time known
         self.is_known = False  # whether today is

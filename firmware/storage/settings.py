@@ -132,7 +132,7 @@ SCHEMA: tuple = (  # on demand: schema
     ("grid.power_w", INT, "W", 0, 20_000, 0, "", 0),
     ("grid.most_w", INT, "W", 100, 20_000, 5000, "", 4),
     ("grid.rating_w", INT, "W", 500, 20_000, 11_500, "", 4),
-    ("grid.cease_ms", INT, "ms", 10, 100, 50, "", 4),
+    ("grid.cease_ms", INT, "ms", 10, 80, 50, "", 4),
     ("grid.island_input", CHOICE, "", ("none", "high", "low"), None, "none", "", 4),
     ("tariff.import_ct", NUMBER, "ct", 0, 200, 0, "", 0),
     ("tariff.export_ct", NUMBER, "ct", 0, 200, 0, "", 0),
@@ -151,7 +151,7 @@ SCHEMA: tuple = (  # on demand: schema
     ("vehicle.start", CHOICE, "", ("command", "plug"), None, "command", "", 4),
     ("vehicle.most_a", NUMBER, "A", 6, 32, 32, "", 4),
     ("vehicle.energy_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
-    ("vehicle.gfci", CHOICE, "", ("input", "breaker"), None, "input", "", 4),
+    ("vehicle.gfci", CHOICE, "", ("input", "breaker", "tested"), None, "input", "", 4),
     ("home.mode", CHOICE, "", ("off", "auto", "manual"), None, "off", "", 0),
     ("home.ride_ms", INT, "ms", 0, 60_000, 500, "", 4),
     ("home.stable_s", INT, "s", 1, 3600, 300, "", 4),
@@ -160,7 +160,7 @@ SCHEMA: tuple = (  # on demand: schema
     ("home.pause_ms", INT, "ms", 0, 1000, 400, "", 4),
     ("home.dead_ms", INT, "ms", 20, 1000, 20, "", 4),
     ("home.follow_ms", INT, "ms", 50, 1000, 200, "", 4),
-    ("home.bond", BOOL, "", None, None, True, "", 4),
+    ("home.bond", BOOL, "", None, None, True, "", 5),
     ("battery.usable_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
     ("battery.extender_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
     ("battery.storm", INT, "%", 0, 90, 60, "", 0),
@@ -182,7 +182,7 @@ OUTLET_SCHEMA: tuple = (  # on demand: schema
     ("frequency", BOOL, "", None, None, True, "", 4),
     ("temperature", BOOL, "", None, None, True, "", 4),
     ("gfci", BOOL, "", None, None, True, "", 4),
-    ("switch_at", CHOICE, "", ("zero", "peak", "any"), None, "zero", "", 0),
+    ("switch_at", CHOICE, "", ("zero", "peak", "any"), None, "@instant", "", 0),
     ("breaking_a", NUMBER, "A", "@rating_a", "@break_most", "@break_a", "", 4),
     ("priority", INT, "", 1, 9, "@priority", "", 0),
     ("after_boot", CHOICE, "", ("off", "last", "on"), None, "off", "", 0),
@@ -407,6 +407,8 @@ def _bound(board, bound, outlet):  # on demand: schema
         return _plain(outlet.rating_ma / 1000)
     if bound == "@priority":
         return outlet.priority
+    if bound == "@instant":  # a contactor's time scatters by more than half a cycle
+        return "any" if outlet.gang else "zero"
     if bound == "@class":  # a home has motors of 110 A locked rotor
         return "motor" if outlet.gang else "standard"
     # What the sensor can show, less 2 % for its gain: a limit beyond it would never act.

@@ -39,11 +39,23 @@ def fit(settings, board, new: dict):
                 "vehicle.enabled: board %s has no charger (allowed: off)" % board.name
             )
         source = new.get("vehicle.gfci", get("vehicle.gfci"))
-        if source == "input" and new.get("gfci.input", get("gfci.input")) == "none":
+        if source != "breaker" and new.get("gfci.input", get("gfci.input")) == "none":
             raise SettingError(
-                "vehicle.enabled: no car without a ground-fault interrupter (allowed: first wire one "
-                "to gfci.input, or set vehicle.gfci breaker when bed240's circuit has its own)"
+                "vehicle.enabled: no car without a ground-fault interrupter (allowed: first wire "
+                "one to gfci.input, or set vehicle.gfci breaker when bed240's circuit has its own)"
             )
+    if new.get("vehicle.gfci") == "tested":
+        if board.power is None or "ground_test" not in board.power:
+            raise SettingError(
+                "vehicle.gfci: board %s has no pin for the test (allowed: input or breaker)"
+                % board.name
+            )
+        for outlet in board.outlets:
+            if outlet.name != "bed240" and settings.outlet(outlet.index, "gfci"):
+                raise SettingError(
+                    "vehicle.gfci: a test would trip %s, too (allowed: first set %s.gfci off)"
+                    % (outlet.name, outlet.name)
+                )
     if new.get("tariff.peak"):
         _span(new["tariff.peak"])
     if new.get("grid.enabled") and board.power is None:

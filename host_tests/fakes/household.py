@@ -44,7 +44,7 @@ class Sense:
         self.permille = [round(one / 0.12), round(two / 0.12)]
         self.low, self.high = min(self.permille), max(self.permille)
         self.mhz = round(hz * 1000) if self.high > 300 else 0
-        self.good = 880 <= self.low and self.high <= 1100 and 59_300 <= self.mhz <= 60_500
+        self.good = self.low >= 880 and self.high <= 1100 and 59_300 <= self.mhz <= 60_500
 
 
 class Store:
@@ -58,9 +58,9 @@ class Keeper:
 
 
 class Household(WindowRig):
-    """`grid`: volts of both legs, 0: it failed; `hz`; `weld`, `stick`: bits of contacts that do not
-    open, or close; `lies`: what an auxiliary contact says, whatever is. `volts` is the vehicle's.
-    `before`: the same home before the chip restarted."""
+    """`grid`: volts of both legs, 0: it failed; `hz`; `weld`, `stick`: bits of contacts that do
+    not open, or close; `lies`: what an auxiliary contact says, whatever is.
+    `volts`: the vehicle's. `before`: the same home before the chip restarted."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class Household(WindowRig):
         trusted: bool = True,
         **settings: Any,
     ) -> None:
-        self.grid = before.grid if before else 120.0
-        self.hz = before.hz if before else 60.0
-        self.weld = before.weld if before else 0
-        self.stick = before.stick if before else 0
+        self.grid: float = before.grid if before else 120.0
+        self.hz: float = before.hz if before else 60.0
+        self.weld: int = before.weld if before else 0
+        self.stick: int = before.stick if before else 0
         self.lies: dict[int, bool] = before.lies if before else {}
-        self.closed = before.closed & self.weld if before else 0  # the chip's pins fell
+        self.closed: int = before.closed & self.weld if before else 0  # the chip's pins fell
         self._since = [-1_000_000] * 3
         self._level = [0] * 3
         self._bare = 0

@@ -80,7 +80,7 @@ class PWM:
     """A pin that pulses; `duties` keeps its duty cycle."""
 
     def __init__(self, pin: Pin, freq: int = 0, duty_u16: int = 0) -> None:
-        assert 0 < freq
+        assert freq > 0
         self._number = pin.number
         self.frequency = freq
         self.duty_u16(duty_u16)

@@ -125,12 +125,12 @@ def house(
 
 @pytest.fixture
 def board(broker: Mosquitto) -> Iterator[Callable[..., SimulatedPort]]:
-    """`board(**settings)`: the firmware with the simulated truck, at the broker."""
+    """`board(name, **settings)`: the firmware with the simulated truck, at the broker."""
     running: list[SimulatedPort] = []
 
-    def start(**settings: Any) -> SimulatedPort:
+    def start(name: str = "simulated", **settings: Any) -> SimulatedPort:
         known = {"mqtt.host": "127.0.0.1", "mqtt.port": broker.port, "device.id": "dut"}
-        port = SimulatedPort(SimulatedDevice(settings={**known, **settings}))
+        port = SimulatedPort(SimulatedDevice(name, settings={**known, **settings}))
         running.append(port)
         return port.__enter__()
 
@@ -187,7 +187,7 @@ def test_what_home_assistant_makes_of_the_device(
         priority = entities[f"{name}_priority_set"]
         assert (priority["attributes"]["min"], priority["attributes"]["max"]) == (1, 9)
         assert priority["category"] == "config"
-    assert entities["mode"]["attributes"]["options"] == ["outlets"]
+    assert entities["mode"]["attributes"]["options"] == ["outlets", "worksite", "camp"]
     assert entities["mode"]["state"] == "outlets"
     for key in ("uptime_s", "last_event", "limits_percent", "contactor", "blind_ms", "selftest"):
         assert entities[key]["category"] == "diagnostic"
@@ -278,3 +278,36 @@ def test_availability_restart_renaming_permissions_and_removal(
     # It clears the topic itself, too, for each entity, and is then surprised to find it empty.
     complaints = ha.tell(do="entities")["complaints"]
     assert {text.partition(": ")[2][:23] for text in complaints} <= {"No device components to"}
+
+
+def test_power_export_beside_the_outlets(
+    house: Callable[[], HomeAssistant], board: Callable[..., SimulatedPort]
+) -> None:
+    port = board(
+        "simulated_home",
+        **{"mqtt.allow": "all", "device.name": "Truck", "battery.usable_kwh": 100},
+    )
+    ha = house()
+    entities = ha.wait(live)
+    assert ha.tell(do="entities")["complaints"] == [], "Home Assistant finds nothing wrong"
+    assert "home_l1_switch" not in entities, "the transfer switch feeds the home, no hand"
+    assert entities["home_l1_power_w"]["device_class"] == "power"
+    for part in ("home", "vehicle", "grid"):
+        assert entities[f"{part}_state"]["state"] not in ("unknown", "unavailable")
+        for verb in ("start", "stop", "reset"):
+            assert entities[f"{part}_{verb}"]["entity_id"].startswith("button.")
+    assert entities["battery_soc_percent"]["state"] == "unknown"
+    assert ha.call("number", "set_value", "battery_soc_set", value=73.5) == ""
+    ha.wait(lambda e: e["battery_soc_percent"]["state"] == "73.5")
+    assert ha.call("switch", "turn_on", "storm") == ""
+    ha.wait(lambda e: e["storm"]["state"] == "on")
+    assert float(ha.state("battery_reserve_percent")) == 60
+    assert ha.call("select", "select_option", "mode", option="camp") == ""
+    ha.wait(lambda e: e["mode"]["state"] == "camp")
+    assert ha.call("switch", "turn_off", "storm") == ""
+    ha.wait(lambda e: float(e["battery_reserve_percent"]["state"]) == 30)
+    assert port.call(lambda: port.device.command("set home.mode manual", 5.0)).startswith("ok")
+    port.sim("grid off")
+    assert ha.call("button", "press", "home_start") == ""
+    ha.wait(lambda e: e["home_state"]["state"] == "backup")
+    assert ha.tell(do="entities")["complaints"] == []

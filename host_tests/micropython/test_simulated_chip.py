@@ -43,6 +43,7 @@ class ToyTruck:
 
     def __init__(self) -> None:
         self.pins: list[tuple[int, int, int | None]] = []
+        self.pulses: list[tuple[int, int, int | None, int | None]] = []
         self.inputs = {8: 0, 9: 1}
         self.scans: list[int] = []
         self.t_us = 0
@@ -69,6 +70,12 @@ class ToyTruck:
 
     def set_pin(self, gpio: int, level: int | None, t_us: int) -> None:
         self.pins.append((t_us, gpio, level))
+
+    def set_pulses(
+        self, gpio: int, t_us: int, hz: int | None = None, duty_u16: int | None = None
+    ) -> None:
+        self._advance(t_us)
+        self.pulses.append((t_us, gpio, hz, duty_u16))
 
     def read_pin(self, gpio: int, t_us: int) -> int:
         self._advance(t_us)
@@ -235,6 +242,86 @@ print("ran", n)
     device.run(1)
     assert "ValueError: second" in printed(device)
     assert "ran 5" in printed(device)
+
+
+PULSES = """
+import machine, time
+from micropython import heap_lock, heap_unlock
+pwm = machine.PWM(machine.Pin(22), freq=1000, duty_u16=65535)
+time.sleep_ms(10)
+heap_lock()
+pwm.duty_u16(34952)
+time.sleep_ms(5)
+pwm.duty_u16(0)
+heap_unlock()
+pwm.freq(2000)
+print(pwm.freq(), pwm.duty_u16())
+try:
+    pwm.freq(1)
+except ValueError as e:
+    print("ValueError", e)
+try:
+    machine.DAC
+except AttributeError:
+    print("no DAC")
+time.sleep_ms(1)
+machine.Pin(22, machine.Pin.OUT, value=1)
+time.sleep_ms(1)
+machine.reset()
+"""
+
+
+def test_pulses_reach_the_truck_with_their_instants_and_end_with_the_chip(make: Make) -> None:
+    truck = ToyTruck()
+    device = make(PULSES, truck=truck)
+    device.run(0.0174)
+    start = truck.pulses[0][0]
+    assert [(t - start, *what) for t, *what in truck.pulses] == [
+        (0, 22, 1000, None),
+        (0, 22, None, 65535),
+        (10_000, 22, None, 34_952),
+        (15_000, 22, None, 0),
+        (15_000, 22, 2000, None),
+    ]
+    assert printed(device) == ["2000 0", "ValueError freq", "no DAC"]
+    # the pin as a pin again, and then let go by the reset
+    assert [(t - start, level) for t, gpio, level in truck.pins if gpio == 22] == [
+        (16_000, 1),
+        (17_000, None),
+    ]
+
+
+def test_a_multiplexer_of_sixteen_and_the_auxiliary_contacts_are_read(make: Make) -> None:
+    board = SimpleNamespace(
+        channels=tuple(SimpleNamespace(adc=26, mux=m) for m in (0, 7, 8, 13)),
+        mux_address=(18, 19, 20, 21),
+        inputs={"gfci": 8},
+        power={"seen": (15, 14)},
+    )
+    truck = ToyTruck()
+    truck.inputs |= {15: 0, 14: 1}
+    device = make(
+        """
+import time
+from machine import ADC, Pin
+mux = [Pin(n, Pin.OUT, value=0) for n in (18, 19, 20, 21)]
+adc = ADC(26)
+seen = [Pin(n, Pin.IN, Pin.PULL_UP) for n in (15, 14)]
+for address in (0, 7, 8, 13):
+    for bit in range(4):
+        mux[bit](address >> bit & 1)
+    print(address, adc.read())
+print([pin() for pin in seen], Pin(3, Pin.IN, Pin.PULL_UP)(), Pin(4, Pin.IN)())
+""",
+        board=board,
+        truck=truck,
+    )
+    device.run(0.01)
+    at = truck.scans[0]
+    assert printed(device)[:5] == [
+        *(f"{mux} {ToyTruck.code(k, at)}" for k, mux in enumerate((0, 7, 8, 13))),
+        "[0, 1] 1 0",
+    ]
 
 
 def test_interrupts_off_hold_timers_back(make: Make) -> None:
@@ -625,6 +712,9 @@ def test_paced_time_follows_the_wall_clock(make: Make) -> None:
 
 def test_the_constants_of_both_ends_agree() -> None:
     text = (Path(link.__file__).parent / "chip" / "machine.py").read_text()
+    pulses = (Path(link.__file__).parent / "chip" / "pulses.py").read_text()
+    for name in ("PULSES", "PULSE_HZ"):
+        assert f"_{name} = const({getattr(link, name)})" in pulses
     for name in ("HELLO", "IDLE", "SCAN", "ADC", "PIN_IN", "PIN_OUT", "RESET", "WATCHDOG"):
         assert f"_{name} = const({getattr(link, name)})" in text
     assert f"EPOCH_US = const({link.EPOCH_US:_})" in text

@@ -208,6 +208,35 @@ def test_lines_from_a_pipe(tmp_path: Path) -> None:
     assert "Traceback" not in text + done.stderr
 
 
+def test_the_board_with_home_and_car_names_its_commands(tmp_path: Path) -> None:
+    lines = "sim home load kettle\nsim car plug\nsim wait 1\nsim state\nsim help\nstatus\n"
+    arguments = ("--flash", str(tmp_path), "--broker", "none", "--speed", "0")
+    text = piped(lines, *arguments, "--board", "simulated_home").stdout
+    for said in ("sim grid off", "sim car plug", "sim short bed240 "):
+        assert f"  {said}" in text.partition("boot power_on")[0]
+    assert "truck: home: kettle on l1" in text
+    assert "truck: car: pilot B" in text
+    assert re.search(r"truck: +car +pilot B", text)
+    assert re.search(r"truck: +sim grid island \[drift=0\.3\] ", text)
+    assert "home_l1" in text
+    assert "Traceback" not in text
+    assert "sim grid" not in piped("sim help\n", *arguments).stdout
+
+
+def test_words_of_the_new_commands_complete(tmp_path: Path) -> None:
+    person = Person("--flash", str(tmp_path), "--broker", "none", "--board", "simulated_home")
+    try:
+        person.see("boot power_on")
+        person.keys("sim home load centr\t\r")
+        person.see("truck: home: central_ac_240 on both")
+        person.keys("sim lie bo\tcl\t\r")
+        person.see("truck: bond: its auxiliary contact says closed")
+        person.keys("sim gri\tisl\t\r")
+        person.see("truck: grid: 0.0 0.0 V")
+    finally:
+        person.close()
+
+
 def test_the_flash_is_kept(tmp_path: Path) -> None:
     arguments = ("--flash", str(tmp_path), "--broker", "none", "--speed", "0")
     first = piped("set bed1.limit_a 12\nsave\n", *arguments)

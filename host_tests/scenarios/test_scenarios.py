@@ -86,6 +86,55 @@ def test_expectations_that_are_not_met_say_what_was_found(tmp_path: Path) -> Non
     assert "FAILED, 10 of 10 expectations" in text.getvalue()
 
 
+HOME_FAILING = """
+board: simulated_home
+at 1 sim home load kettle
+expect feed vehicle within 0 3
+expect feed dark throughout 0 3
+expect feed grid throughout 1 3
+expect inverter off throughout 0 3
+expect coil permit off throughout 0 3
+expect inverter connected within 0 3
+expect truth home.feed vehicle at 3
+expect truth home.watts 100 200 at 3
+expect truth home.grid_closed no at 3
+expect truth home.colour 1 2 at 3
+expect truth battery.percent.more 1 2 at 3
+expect truth home.loads 1 2 at 3
+expect power grid.state exporting at 3
+expect power grid.colour blue at 3
+end 3
+"""
+
+
+def test_expectations_of_home_and_grid_say_what_was_found(tmp_path: Path) -> None:
+    verdict = scenario.play(scenario.parse(tmp_path / "failing.txt", HOME_FAILING))
+    found = {check.text: (check.passed, check.actual) for check in verdict.checks}
+    assert found.pop("feed grid throughout 1 3") == (True, "grid all the time")
+    assert found.pop("inverter off throughout 0 3") == (True, "off all the time")
+    assert found.pop("coil permit off throughout 0 3") == (True, "off all the time")
+    assert found.pop("inverter connected within 0 3") == (False, "never")
+    assert not any(passed for passed, _ in found.values())
+    actual = [text for _, text in found.values()]
+    assert actual[0] == "never"
+    assert actual[1].startswith("grid at ")
+    assert actual[2:5] == ["grid", "0", "yes"]
+    assert actual[5].startswith("no such field; there is: feed loads watts grid_closed ")
+    assert actual[6].startswith("nothing below ")
+    assert actual[7] == "['kettle']"
+    assert actual[8] == "off"
+    assert actual[9].startswith("no such field; there is: ")
+
+
+def test_both_contacts_closed_together_fail_any_scenario(tmp_path: Path) -> None:
+    text = "board: simulated_home\nexpect console boot within 0 1\nend 1"
+    played = scenario._Player(scenario.parse(tmp_path / "both.txt", text), 0.0, lambda *_: None)
+    assert all(check.passed for check in played.play())
+    played.device.truck.plant.both_closed = 2
+    (check,) = played.check_health()
+    assert check == scenario.Check("grid and source are never closed together", False, "2 times")
+
+
 RESTARTS = """
 at 1 chip power_off
 at 2 chip power_on

@@ -1,4 +1,4 @@
-"""Board tables: the four that exist are sound, and each possible mistake is one clear sentence."""
+"""Board tables: those that exist are sound, and each possible mistake is one clear sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from firmware import board as boards
 from firmware.board import BoardError
 from firmware.board.pico_w import BOARD as PICO_W
+from firmware.board.pico_w_home import BOARD as HOME
 from firmware.board.validate import check
 
 Table = dict[str, Any]
@@ -39,14 +40,18 @@ def with_row(rows_of: str, index: int, **changes: Any) -> Table:
 def test_every_board_loads(name: str) -> None:
     board = boards.load(name)
     assert board.name == name
-    assert [x.name for x in board.outlets] == ["cabin1", "cabin2", "bed1", "bed2", "bed240"]
+    home = ["home_l1", "home_l2"] if board.power else []
+    five = ["cabin1", "cabin2", "bed1", "bed2", "bed240"]
+    assert [x.name for x in board.outlets] == five + home
+    assert board.has_gangs() == bool(home)
     assert board.channels[0].kind == "voltage"
     for outlet in board.outlets:
         assert board.channels[outlet.channel].name == outlet.name
         assert board.channels[outlet.channel].kind == "current"
         assert board.outlet_index(outlet.name) == outlet.index
     assert board.outlet_index("garage") == -1
-    assert board.total_w == 9600
+    assert board.total_w == (11_500 if home else 9600)
+    assert board.leg_limit_ma == (48_000 if home else 40_000)
 
 
 def test_loading_leaves_the_validator_behind_as_garbage() -> None:
@@ -62,6 +67,31 @@ def test_the_pico_w_is_wired_as_the_plan_says() -> None:
     assert 15 not in [x.relay for x in board.outlets]  # RP2040-E5
     assert [x.legs for x in board.outlets] == [(0,), (1,), (0,), (1,), (0, 1)]
     assert [x.rating_ma for x in board.outlets] == [20_000] * 4 + [40_000]
+
+
+def test_the_home_board_is_the_pico_w_and_what_exports_power() -> None:
+    board, plain = boards.load("pico_w_home"), boards.load("pico_w")
+    assert [c.name for c in board.channels[:8]] == [c.name for c in plain.channels]
+    assert [c.kind for c in board.channels[8:]] == ["current", "current", "sense", "sense", "aux"]
+    assert [x.relay for x in board.outlets[:5]] == [x.relay for x in plain.outlets]
+    assert {x.relay for x in board.outlets[5:]} == {board.power["contacts"][1]}
+    assert [(x.gang, x.legs, x.volts) for x in board.outlets[5:]] == [
+        ("home", (0,), 0),
+        ("home", (1,), 1),
+    ]
+    assert 15 not in (*board.power["contacts"], board.power["permit"], board.power["pilot"])
+    assert max(board.skew_us) + 4 < board.scan_period_us // 4  # a scan leaves time for the rest
+
+
+def test_boot_opens_the_contacts_of_power_export_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "board.txt").write_text("pico_w_home\n")
+    power = HOME["power"]
+    assert sorted(set(boards.relay_pins())) == sorted(
+        {2, 3, 4, 5, 6, 7, *power["contacts"], power["permit"]}
+    )
 
 
 def test_the_esp32_uses_adc1_and_no_strapping_pin() -> None:
@@ -132,6 +162,45 @@ def test_each_mistake_is_one_sentence(wrong: Table, sentence: str | None) -> Non
     text = str(caught.value)
     assert text.startswith("board pico_w: ") and sentence in text
     assert "\n" not in text and len(text) < 120
+
+
+def home(outlet: int = 0, pole: dict[str, Any] | None = None, **power: Any) -> Table:
+    """The home board's table, with something of its outlet or of its `power` changed."""
+    new = copy.deepcopy(HOME)
+    new["power"].update(power)
+    for key in [key for key, value in power.items() if value is None]:
+        del new["power"][key]
+    rows = [dict(row) for row in new["outlets"]]
+    rows[outlet].update(pole or {})
+    new["outlets"] = tuple(rows)
+    return new
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (home(), None),
+        (home(6, {"relay": 28}), "outlets of the gang home share one relay"),
+        (home(6, {"gang": "", "relay": 28}), "power: the source contact is the relay of both"),
+        (home(contacts=(11, 28, 13)), "power: the source contact is the relay of both"),
+        (home(contacts=(15, 12, 13)), "grid contact: pin 15 may glitch"),
+        (home(contacts=(2, 12, 13)), "pin 2 is used by relay of cabin1 and by grid contact"),
+        (home(contacts=(11, 12, 23)), "bond contact: pin 23 may glitch"),
+        (home(permit=15), "power permit: pin 15 may glitch"),
+        (home(pilot=25), "power pilot: pin 25 may glitch"),
+        (home(seen=(26, 14, 27)), "pin 26 is used by multiplexer output and by auxiliary contact"),
+        (home(set_point=22), "pin 22 is used by power pilot and by power set_point"),
+        (home(permit=None), "power: 'permit' is missing"),
+    ],
+    ids=range(12),
+)
+def test_each_mistake_of_power_export_is_one_sentence(wrong: Table, sentence: str | None) -> None:
+    if sentence is None:
+        check(wrong)
+        return
+    with pytest.raises(BoardError) as caught:
+        check(wrong)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_second_multiplexed_pin_is_taken_too() -> None:

@@ -4,6 +4,7 @@ answers as SAE J1772 says."""
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +16,19 @@ from tools import cpython
 machine.install()
 cpython.install()
 
+from firmware import board as boards  # noqa: E402
 from firmware import events  # noqa: E402
 from firmware.hal.contacts import Contacts  # noqa: E402
+from firmware.interfaces import vehiclecommand  # noqa: E402
 from firmware.power import evse, pilot  # noqa: E402
 from firmware.power.charger import Charger  # noqa: E402
 from firmware.power.station import Station  # noqa: E402
 from firmware.protection import outlet as o  # noqa: E402
 from firmware.sensing import kernel  # noqa: E402
-from firmware.storage.settings import SettingError  # noqa: E402
+from firmware.storage.settings import SCHEMA, SettingError  # noqa: E402
 
 GROUND = 8  # the pin of gfci.input
+TEST = 28
 
 
 class Latch:
@@ -46,6 +50,7 @@ class Garage(WindowRig):
         crashed: bool = False,
         plugged: bool = True,
         there: bool = False,
+        board: Any = "simulated_home",
     ) -> None:
         self.plugged = there
         self.wants = self.diode = self.follows = True
@@ -57,7 +62,8 @@ class Garage(WindowRig):
         self._ended_badly = crashed
         self.keeper = Keeper()
         base = {"gfci.input": "high", "vehicle.enabled": True, "vehicle.start": "plug"}
-        WindowRig.__init__(self, "simulated_home", {**base, **(settings or {})})
+        self.detector = ""  # "deaf", "stuck"
+        WindowRig.__init__(self, board, {**base, **(settings or {})})
         self.plugged = plugged
 
     # what the station wants of an app
@@ -79,7 +85,10 @@ class Garage(WindowRig):
 
     def read(self, gpio: int) -> int:
         if gpio == GROUND:
-            return int(self.ground)
+            tested = machine.levels.get(TEST, 0) and self.detector != "deaf"
+            if tested and self.detector == "stuck":
+                self.ground = True
+            return int(self.ground or tested)
         return machine.levels.get(gpio, 0)
 
     @property
@@ -472,3 +481,105 @@ def test_numbers_stay_small_ints() -> None:
             if isinstance(value, int) and not name.endswith("_mwh"):
                 assert abs(value) < 1 << 30, name
     assert math.isfinite(garage.offered())
+
+
+def tested() -> Garage:
+    """A board with a pin for the test of the ground-fault detector, which is bed240's alone."""
+    board = boards.load("simulated_home")
+    assert board.power is not None
+    board.power = {**board.power, "ground_test": TEST}
+    others = {f"{x.name}.gfci": False for x in board.outlets if x.name != "bed240"}
+    return Garage({**others, "vehicle.gfci": "tested"}, plugged=False, board=board)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "why"), [("", evse.NONE), ("deaf", evse.DETECTOR), ("stuck", evse.GROUND)]
+)
+def test_the_detector_is_tested_before_each_charge(flaw: str, why: int) -> None:
+    garage = tested()
+    garage.detector = flaw
+    garage.plugged = True
+    garage.seconds(4)
+    assert "testing" in garage.states() and garage.evse.why == why
+    assert garage.closed() == (not flaw) and machine.levels[TEST] == 0
+    if not flaw:  # a test is no event, and nothing trips
+        assert not [x for x in garage.log() if "ground_fault" in x]
+        garage.ground = True
+        garage.until(lambda: not garage.closed(), 0.2)
+        assert garage.reason("bed240") == "ground_fault"
+
+
+def test_a_test_that_would_trip_others_is_refused() -> None:
+    garage = tested()
+    garage.settings.set("vehicle.gfci", "input")
+    garage.settings.set("bed1.gfci", True)
+    with pytest.raises(SettingError, match="first set bed1"):
+        garage.settings.set("vehicle.gfci", "tested")
+    with pytest.raises(SettingError, match="has no pin for the test"):
+        Garage(plugged=False).settings.set("vehicle.gfci", "tested")
+
+
+def test_the_command_says_and_does() -> None:
+    garage = Garage({"vehicle.start": "command"})
+    garage.seconds(1)
+
+    def vehicle(*words: str) -> dict[str, Any]:
+        found: dict[str, Any] = vehiclecommand.vehicle(garage, list(words), "console")
+        return found
+
+    assert vehicle()["state"] == "waiting" and vehicle()["why"] == "it has to be started"
+    vehicle("start")
+    garage.charges()
+    assert vehicle("limit", "12.5 A")["state"] == "charging"
+    garage.seconds(3)
+    assert vehicle()["offered_a"] == 12.5 and vehicle()["limit_a"] == 12.5
+    vehicle("stop")
+    garage.seconds(7)
+    assert vehicle()["why"] == "stopped"
+    assert vehicle("reset")["state"] == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("limit 5.9", "'5.9' is not allowed (allowed: 6 to 32 A, for this car)"),
+        ("limit 33", "6 to 32 A"),
+        ("limit -8", "6 to 32 A"),
+        ("limit 1e1", "6 to 32 A"),
+        ("limit nan", "6 to 32 A"),
+        ("limit 8.", "6 to 32 A"),
+        ("limit 1\u00b2", "6 to 32 A"),
+        ("limit", "usage: vehicle"),
+        ("limit 6 7 8", "usage: vehicle"),
+        ("go", "usage: vehicle"),
+        ("start now", "usage: vehicle"),
+    ],
+)
+def test_bad_words_are_refused_and_nothing_changes(line: str, says: str) -> None:
+    garage = Garage({"vehicle.start": "command"}).part.station.app
+    before = vehiclecommand.vehicle(garage, [], "console")
+    with pytest.raises(vehiclecommand.Refused) as caught:
+        vehiclecommand.vehicle(garage, line.split(), "console")
+    assert says in str(caught.value)
+    assert vehiclecommand.vehicle(garage, [], "console") == before
+
+
+def test_what_is_off_says_so_and_leaves_a_record() -> None:
+    garage = Garage({"vehicle.enabled": False}, plugged=False)
+    for word in ("start", "stop", "reset", "limit 16"):
+        with pytest.raises(vehiclecommand.Refused, match="enabled is off"):
+            vehiclecommand.vehicle(garage, word.split(), "mqtt")
+    assert "bed240 refused pilot" in garage.log()
+    assert vehiclecommand.vehicle(garage, [], "console")["state"] == "off"
+    garage.controller.station = None
+    with pytest.raises(vehiclecommand.Refused, match="charges no cars"):
+        vehiclecommand.vehicle(garage, [], "console")
+
+
+def test_the_page_names_every_state_and_setting() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/vehicle-charging.md").read_text()
+    for state in evse.STATES:
+        assert f"| `{state}` |" in page and f"{state} -->" in page
+    for row in SCHEMA:
+        if row[0].startswith("vehicle."):
+            assert f"| `{row[0]}` |" in page

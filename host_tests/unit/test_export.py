@@ -88,8 +88,8 @@ class Plant(WindowRig):
         part.contacts = Contacts()
         part.sense = Sense()
         part.add("flows", flows.Flows(part))
-        part.add("grid", Exporter(part))
-        self.export = part.grid
+        self.export = Exporter(part)
+        part.add("grid", self.export)
         self.second = 0
         if start:
             assert not self.export.start(events.BY_CONSOLE)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from host_tests.fakes.rig import Core
 from firmware.sensing.gridsense import GridSense
+from host_tests.fakes.rig import Core
 
 PEAK = math.sqrt(2) * 2048 / 250  # counts per V RMS
 
@@ -99,7 +99,8 @@ def test_voltage_and_frequency_come_near_the_truth(hz: float, vehicle_v: float) 
 
 
 def test_a_bent_wave_and_crooked_sensors() -> None:
-    """Third harmonic of 5 % (the most that EN 50160 allows), zeros 150 counts off, at a frequency that fits no window."""
+    """Third harmonic of 5 % (the most that EN 50160 allows), zeros 150 counts off, at a frequency
+    that fits no window."""
     bench = Bench()
     bench.hz, bench.third, bench.offset = 50.0, 0.05, [150, -150]
     bench.run(6.0)  # the zeros are learnt

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from host_tests.fakes import household
 from host_tests.fakes.household import BARE_US, Household
 
+from firmware import board as boards  # isort: skip
 from firmware import events  # isort: skip
 from firmware.power import interlock as il  # isort: skip
 from firmware.power import transfer as tr  # isort: skip
 from firmware.protection import outlet as o  # isort: skip
+from firmware.storage.settings import SettingError, Settings  # isort: skip
 
 THERE = ["grid_lost", "isolating", "isolated", "bonding", "starting", "backup"]
 
@@ -188,6 +191,21 @@ def test_off_by_hand_is_a_stop() -> None:
     h.came("backup", 3)
 
 
+def test_settings_that_change_in_the_middle_of_it_are_harmless() -> None:
+    h = backing_up()
+    h.settings.set("home.bond", False)  # how it is wired: after a restart
+    h.settings.set("home.dead_ms", 500)
+    h.settings.set("home.mode", "off")
+    h.run(20)
+    assert h.fed() == "vehicle" and h.closed == il.BOND | il.SOURCE
+    assert h.settings.needs_reboot() == ["home.bond"]
+    h.grid = 120
+    h.came("standby", 3)
+    h.grid = 0
+    h.run(5)
+    assert h.closed == il.GRID  # and no more
+
+
 # -- black start --------------------------------------------------------------------------------
 
 
@@ -224,6 +242,50 @@ def test_a_vehicle_that_gives_no_voltage_is_asked_again_each_half_minute() -> No
     assert h.state("home_l1") in ("closing", "on")
 
 
+def test_who_asks_need_not_wait_for_that() -> None:
+    h = auto()
+    h.volts = 0
+    h.grid = 0
+    h.run(35)
+    h.volts = 120
+    h.run(1)
+    assert h.now == "isolated"
+    assert not h.ask("start")
+    h.came("backup", 1)
+
+
+class Exporter:
+    """What exports through the same port; it takes a moment to stop. `stuck`: it does not."""
+
+    cut = False
+
+    def __init__(self, h: Household) -> None:
+        self.h = h
+        self.asked_us = 0
+        self.stuck = False
+
+    def leave(self) -> None:
+        self.asked_us = self.asked_us or self.h.t_us
+
+    def is_clear(self) -> bool:
+        return not self.stuck and self.asked_us > 0 and self.h.t_us - self.asked_us > 50_000
+
+
+def test_what_is_exported_stops_before_the_switch_moves() -> None:
+    h = auto()
+    h.station.grid = export = Exporter(h)
+    h.grid = 0
+    h.came("isolating", 1)
+    assert h.t_us - export.asked_us >= 50_000
+    h.came("backup", 1)
+    h = auto()
+    h.station.grid = export = Exporter(h)
+    export.stuck = True
+    assert not h.ask("start")
+    h.run(5)
+    assert h.closed == il.GRID  # neither off the grid nor on both
+
+
 def test_settling_holds_the_others_back() -> None:
     h = auto()
     assert h.do("on", "bed1") == ""
@@ -232,7 +294,9 @@ def test_settling_holds_the_others_back() -> None:
     said = h.do("on", "bed2")
     assert "just been taken over" in said and "10 s" in said
     assert h.state("bed1") == "on"  # what runs, runs on
+    assert h.station.holds(h.index("bed2"))  # and what is shed, stays so
     h.run(10.1)
+    assert not h.station.holds(h.index("bed2"))
     assert h.do("on", "bed2") == ""
 
 
@@ -259,7 +323,9 @@ def test_a_trip_opens_the_interlock_in_the_same_turn() -> None:
 
 
 def test_a_shed_home_comes_back_by_the_whole_sequence() -> None:
-    h = backing_up(shed__min_off_s=20, shed__restore_s=10, home_l1__priority=9, home_l2__priority=9)
+    h = backing_up(
+        shed__min_off_s=20, shed__restore_s=10, home_l1__priority=9, home_l2__priority=9
+    )
     h.run(11)
     for name, amps in (("cabin1", 19.0), ("bed1", 19.0)):
         h.load[name] = amps
@@ -320,7 +386,7 @@ def test_a_motor_of_110_a_starts_and_a_short_circuit_does_not() -> None:
     assert h.state("home_l2") == "tripped"
 
 
-# -- contacts that do not do as told ---------------------------------------------------------------
+# -- contacts that do not do as told ---
 
 
 def test_a_welded_grid_contact_never_lets_the_source_close() -> None:
@@ -482,6 +548,42 @@ def test_a_dead_sampler_opens_and_starts_nothing() -> None:
     assert h.fed() == "dark"
 
 
+def test_a_control_loop_that_stands_still_loses_the_home_to_the_lease() -> None:
+    h = backing_up()
+    h.controlling = False
+    h.run(4)
+    assert h.fed() == "dark"
+    h.controlling = True
+    h.run(30)
+    assert h.state("home_l1") == "fault" and h.reason("home_l1") == "lease"
+    assert h.now == "isolated" and h.fed() == "dark"
+
+
+def test_the_dead_time_is_not_taken_from_a_time_in_which_nobody_looked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A contact that opens at the very end of a second in which Python stood still."""
+    h = auto()
+    h.grid = 0
+    h.came("isolating", 1)
+    told = h.t_us
+    monkeypatch.setattr(household, "OPEN_US", 985_000)
+    h.controlling = False
+    h.until(lambda: h.t_us >= told + 990_000, 2)
+    h.controlling = True
+    h.came("backup", 2)
+    times = {closed: t for t, closed in h.history[1:]}
+    # three looks: seen open, still open for the dead time; then the bond takes its time
+    assert times[il.BOND] - times[0] >= household.CLOSE_US + 15_000
+
+
+def test_a_board_without_a_transfer_switch_has_no_home_backup() -> None:
+    settings = Settings(boards.load("pico_w"), "")
+    with pytest.raises(SettingError, match="has no transfer switch"):
+        settings.set("home.mode", "auto")
+    assert settings.get("home.mode") == "off"
+
+
 # -- words --------------------------------------------------------------------------------------
 
 
@@ -509,7 +611,7 @@ def test_a_board_without_a_transfer_switch_says_so() -> None:
     assert h.ask() == "board simulated_home has no transfer switch"
 
 
-# -- anything at any time --------------------------------------------------------------------------
+# -- anything at any time ---
 
 ACTS = some.sampled_from(
     [
@@ -591,6 +693,7 @@ def test_whatever_happens_grid_and_source_stay_apart(
     h.grid, h.volts = 120.0, 120.0
     h.run(0.5)
     h.ask("reset", "--force")
+    h.ask("stop")
     h.came("standby", 40)
     assert h.fed() == "grid"
 

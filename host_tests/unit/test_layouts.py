@@ -44,6 +44,7 @@ COPIES = {
     "conditions_setup.py": (REDUCE,),
     "switching.py": (REDUCE, "protection/relays.py"),
     "switching_setup.py": ("protection/relays.py",),
+    "power/charger.py": (REDUCE, STAGES),
     "protection/dispatch.py": (THERMAL,),
     "admission.py": ("protection/dispatch.py",),
     "storage/quiet.py": (KERNEL, THERMAL, "protection/stages.py"),

@@ -110,6 +110,7 @@ class Export:
         self.station.add("battery", Reserve(self.station))
         self.station.add("modes", Modes(self.station))
         rig.controller.configure()
+        self.battery: Any = self.station.battery
 
     def run(self, seconds: float) -> None:
         """Outer lane once a second beside it."""
@@ -268,8 +269,8 @@ def test_the_reserve_warns_sheds_by_priority_and_stops() -> None:
     seen: dict[int, int] = {}
     for _ in range(150):
         export.run(1)
-        level = export.station.battery.level
-        seen.setdefault(level, export.station.battery.permille)
+        level = export.battery.level
+        seen.setdefault(level, export.battery.permille)
         if level == battery.EMPTY:
             break
     assert list(seen) == [battery.FULL, battery.LOW, battery.SHED, battery.EMPTY]
@@ -295,7 +296,7 @@ def test_a_state_of_charge_that_jumps_is_unknown_until_it_is_told_again() -> Non
     assert "unknown until it is told again" in answer["doubt"]
     assert answer["soc_percent"] is None and answer["counted_percent"] == 80
     export.run(2)
-    assert export.station.battery.level == battery.LOW
+    assert export.battery.level == battery.LOW
     assert export.records(events.BATTERY)[-2:] == [
         (events.DOUBT, battery.LOW, events.BY_CONSOLE),
         (events.RESERVE, battery.LOW, events.BY_CONTROL),
@@ -307,13 +308,13 @@ def test_a_storm_watch_raises_the_reserve_and_ends() -> None:
     export = watched(battery__storm=70)
     export.command("battery soc 65")
     export.run(2)
-    assert export.station.battery.level == battery.FULL
+    assert export.battery.level == battery.FULL
     assert export.command("storm on") == {"storm": True, "reserve_percent": 70}
     export.run(2)
-    assert export.station.battery.level == battery.EMPTY
+    assert export.battery.level == battery.EMPTY
     assert export.command("storm off") == {"storm": False, "reserve_percent": 20}
     export.run(2)
-    assert export.station.battery.level == battery.FULL
+    assert export.battery.level == battery.FULL
     assert [x[0] for x in export.records(events.BATTERY)].count(events.STORM) == 2
 
 
@@ -323,7 +324,7 @@ def test_a_battery_that_was_never_told_of_warns_and_sheds_nothing() -> None:
     rig.do("on", "bed1")
     rig.load["bed1"] = 10
     export.run(60)
-    assert export.station.battery.level == battery.LOW
+    assert export.battery.level == battery.LOW
     assert rig.state("bed1") == "on"
     assert export.command("battery")["left_h"] is None
 
@@ -340,10 +341,10 @@ def test_the_mode_s_reserve_holds() -> None:
     export = watched(mode__camp="reserve=50")
     export.command("battery soc 40")
     export.run(2)
-    assert export.station.battery.level == battery.FULL
+    assert export.battery.level == battery.FULL
     export.command("mode camp")
     export.run(2)
-    assert export.station.battery.level == battery.EMPTY
+    assert export.battery.level == battery.EMPTY
 
 
 def test_a_day_of_thirty_kwh_leaves_the_days_that_the_figures_say() -> None:

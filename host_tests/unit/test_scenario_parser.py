@@ -75,6 +75,32 @@ def test_everything_is_read() -> None:
     assert relay.text == "relay bed1 closed within 2.5 2.6"
 
 
+HOME = """
+board: simulated_home
+at 1 sim grid off
+expect feed vehicle within 1 2
+expect relay grid open within 1 2
+expect relay home_l1 closed within 1 2
+expect coil bond on throughout 2 3
+expect coil permit off within 2 3
+expect inverter off within 2 3
+expect truth home.fed_after_ms 100 900 at 3
+expect truth grid.inverter off at 3
+expect power home.state backup at 3
+end 3
+"""
+
+
+def test_home_and_grid_are_read_on_a_board_that_has_them() -> None:
+    feed, relay, pole, coil, permit, inverter, figure, word, power = read(HOME).expectations
+    assert (feed.words, feed.how, feed.end_us) == (("vehicle",), "within", 2_000_000)
+    assert (relay.words[0], pole.words[0], coil.words[0]) == ("grid", "home_l1", "bond")
+    assert (figure.words[0], figure.low, figure.high) == ("home.fed_after_ms", 100.0, 900.0)
+    assert word.words == ("grid.inverter", "off")
+    assert power.words == ("home.state", "backup")
+    assert (permit.words, inverter.words) == (("permit", "off"), ("off",))
+
+
 def test_with_a_broker_time_is_real_unless_said_otherwise() -> None:
     rest = "expect console x within 0 1\nend 1"
     assert read("broker: yes\n" + rest).speed == 1.0
@@ -113,6 +139,14 @@ MISTAKES = [
     ("expect reading bed1 current_a 2 at 3", 1, "expected `expect reading <outlet>|<leg>|total"),
     ("expect state contactor on at 3", 1, "expected one of cabin1"),
     ("expect console x within 0 1\nend 1\nat 2 sim state", 3, "expected nothing after `end`"),
+    ("expect feed grid within 1 2", 1, "expected a board with a transfer switch, not simulated"),
+    ("expect relay grid open within 1 2", 1, "expected one of cabin1"),
+    ("expect coil permit off within 1 2", 1, "expected one of cabin1"),
+    ("expect inverter off within 1 2", 1, "expected a board with a transfer switch"),
+    ("expect truth watts 5 1 at 2", 1, "expected a number from 5"),
+    ("expect truth watts 5 6 7 at 2", 1, "expected `expect truth <name>.<name> <low> <high>|<wo"),
+    ("expect power home.state at 2", 1, "expected `expect power <name>.<name>"),
+    ("board: simulated_home\nexpect feed sun within 1 2", 2, "expected one of grid vehicle both"),
     ("at 9 sim state\nexpect console x within 0 1\nend 5", 1, "a time up to the end, 5 s"),
     ("expect console x within 0 9\nend 5", 1, "a time up to the end, 5 s"),
 ]

@@ -26,6 +26,8 @@ BLOCKS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/hardware.md", "pins", pin_tables.pins),
     ("docs/hardware.md", "channels", pin_tables.channels),
     ("docs/hardware.md", "outlets", pin_tables.outlets),
+    ("docs/hardware.md", "home-pins", pin_tables.home_pins),
+    ("docs/hardware.md", "home-channels", pin_tables.home_channels),
     ("docs/protection.md", "trip-times", curves.time_table),
     ("docs/protection.md", "states", state_diagram.diagram),
     ("docs/protection.md", "faults", fault_table.faults),

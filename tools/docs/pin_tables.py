@@ -45,6 +45,40 @@ def pins() -> str:
     return table(headings, [(w, *(c.get(w, "") for c in columns)) for w in order])
 
 
+def home_pins() -> str:
+    """What the home board has wired otherwise than the Pico W, or beside it."""
+    board = boards.load("pico_w_home")
+    power = board.power
+    plain = _uses(boards.load("pico_w"))
+    uses = {"multiplexer address A, B, C, D": ", ".join(f"GPIO{x}" for x in board.mux_address)}
+    for what, drives, seen in zip(
+        ("grid", "source", "bond"), power["contacts"], power["seen"], strict=True
+    ):
+        poles = " (relay of home_l1 and home_l2)" if what == "source" else ""
+        uses[f"{what} contact{poles}"] = f"GPIO{drives}"
+        uses[f"auxiliary contact of {what} (low: closed)"] = f"GPIO{seen}"
+    uses["control pilot, 1 kHz"] = f"GPIO{power['pilot']}"
+    uses["inverter: may export"] = f"GPIO{power['permit']}"
+    uses["inverter: set point, duty of 1 kHz"] = f"GPIO{power['set_point']}"
+    for name, pin in board.inputs.items():
+        uses[f"input {name.replace('_', ' ')}"] = f"GPIO{pin}"
+    rows = [(what, pin) for what, pin in uses.items() if plain.get(what) != pin]
+    return table(("what", "pin"), rows)
+
+
+def home_channels() -> str:
+    """The channels that the home board has beside the Pico W's."""
+    rows = []
+    for channel in boards.load("pico_w_home").channels[len(boards.load("pico_w").channels) :]:
+        unit = {"current": "A", "sense": "V"}.get(channel.kind)
+        shown = "±12 V as ±1 V around 1.65 V"
+        if unit:
+            scale = channel.full_scale / 1000
+            shown = f"±{scale:g} {unit} peak ({scale / 2**0.5:.0f} {unit} RMS of a sine)"
+        rows.append((channel.mux, channel.name, channel.kind, shown))
+    return table(("multiplexer input", "channel", "kind", "range"), rows)
+
+
 def summary() -> str:
     """The same without the inputs and the UART, for the README."""
     lines = pins().splitlines(keepends=True)

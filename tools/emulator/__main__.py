@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         native.prepare()
         image = options.image or build.ensure()
         board = boards.load(options.board)
+        power = board.power or {}
         truck = Truck(board, seed=options.seed, mains_hz=options.mains_hz)
         if options.fresh:
             options.flash.unlink(missing_ok=True)
@@ -56,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
             image,
             truck,
             keep_flash=options.flash,
-            inputs=[*board.inputs.values(), *(board.power or {}).get("seen", ())],
-            quiet=board.mux_address,
+            inputs=[*board.inputs.values(), *power.get("seen", ())],
+            quiet=[*board.mux_address, *(power[x] for x in ("pilot", "set_point") if power)],
             speed=options.speed,
         )
     except (ToolError, EmulatorError, boards.BoardError) as error:

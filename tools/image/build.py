@@ -34,6 +34,24 @@ IMAGE = BUILD / f"tailgate-{BOARD}.uf2"
 BARE_IMAGE = BUILD / f"micropython-{BOARD}.uf2"
 MANIFEST = Path(__file__).with_name("manifest.py")
 
+# What this image never loads: the flash below the file system is not large. The plain twins of
+# what runs in machine code, other chips' samplers and boards, and what needs a radio.
+LEFT_OUT = (
+    "firmware/sensing/kernel.py",
+    "firmware/sensing/reduce.py",
+    "firmware/hal/checksum.py",
+    "firmware/hal/memory.py",
+    "firmware/hal/portable.py",
+    "firmware/board/esp32.py",
+    "firmware/board/simulated.py",
+    "firmware/board/simulated_home.py",
+    "firmware/interfaces/mqtt.py",
+    "firmware/interfaces/discovery.py",
+    "firmware/interfaces/discovery_controls.py",
+    "firmware/interfaces/discovery_exports.py",
+    "firmware/timeservers.py",
+    "lib/mqtt.py",
+)
 # Dates in the image: the release of MicroPython 1.26.1. Any fixed instant would do.
 _EPOCH = "1757548800"
 _FLASH_FOR_CODE = 640 * 1024  # 2 MiB less the file system (MICROPY_HW_FLASH_STORAGE_BYTES)
@@ -138,6 +156,7 @@ def _environment(tools: toolchain.Toolchain, tree: Path | None, work: Path) -> d
         "MICROPY_GIT_TAG": f"v{tools.version}",
         "MICROPY_GIT_HASH": "tailgate",
         "TAILGATE_TREE": str(tree.resolve()) if tree else "",
+        "TAILGATE_LEAVE_OUT": " ".join(LEFT_OUT),
         "CFLAGS": flags,
         "CXXFLAGS": flags,
         "ASMFLAGS": flags,

@@ -212,7 +212,7 @@ class Car:
             self.percent = min(100.0, self.percent + full)
         pulsing = 0.0 < self.duty < 1.0 and self.fault != "shorted"
         offer = offered_amps(self.duty, self.hz) if pulsing else 0.0
-        if abs(offer - self._heard) > 0.05:
+        if abs(offer - self._heard) > 0.1:
             self._heard, self._heard_us = offer, t_us
         heard_us = t_us - self._heard_us
         late = heard_us >= self.follow_s * 1e6

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tools.simulator.truck import Truck
 
 TICK_US = 100_000
+_RECOVERS = 1.0  # per cent, from which an empty battery gives something again
 _STEADY_US = 5000  # without an edge for so long it does not pulse
 _CONTACTOR_US = (20_000, 12_000)  # operate and release time of a 60 A contactor
 _INPUT_US = 5000  # filter of the wallbox's input; longer than scans are fetched ahead
@@ -67,7 +68,7 @@ class Edges:
         return self._say(float(self.level), 1000.0)
 
     def _say(self, duty: float, hz: float) -> tuple[float, float] | None:
-        if abs(duty - self._said[0]) < 0.0005 and abs(hz - self._said[1]) < 0.5:
+        if abs(duty - self._said[0]) < 0.0015 and abs(hz - self._said[1]) < 1.5:  # 1 us is 0.1 %
             return None
         self._said = (duty, hz)
         return self._said
@@ -115,6 +116,7 @@ class Plant:
         self.car = Car(self, outlet)
         self._pilot: int = power["pilot"]
         self._permit: int = power["permit"]
+        self._asked = False  # level of that pin
         self._hz: dict[int, int] = {}
         self._edges = {power[name]: Edges() for name in ("pilot", "set_point")}
         self.channels: dict[str, Callable[[float], float]] = {
@@ -171,7 +173,7 @@ class Plant:
 
     def _tick(self, t_us: int) -> None:
         self.at(t_us + TICK_US, self._tick)
-        self._bookkeeping(t_us)
+        self.books(t_us)
         grid = self.grid
         if grid.island:
             self._drift(t_us)
@@ -202,6 +204,9 @@ class Plant:
     def pin(self, gpio: int, level: int | None, t_us: int) -> None:
         """Another pin of the chip: permit, or one that pulses left at a level."""
         if gpio == self._permit:
+            if bool(level) != self._asked:
+                self._asked = bool(level)
+                self.truck.edges.append((t_us, gpio, int(self._asked)))
             self.at(t_us + _INPUT_US, lambda now: self._permitted(bool(level), now))
         elif gpio in self._edges:
             found = self._edges[gpio].edge(1 if level else 0, t_us)
@@ -286,7 +291,7 @@ class Plant:
 
     def settle(self, t_us: int) -> None:
         """After every change: called by the truck when it has worked out its outlets."""
-        self._bookkeeping(t_us)
+        self.books(t_us)
         grid, source, bond = (self.contacts[name].closed for name in CONTACTS)
         self.home.settle(t_us, grid)
         if self.inverter.connected:
@@ -303,7 +308,8 @@ class Plant:
             flags.append("island")
         self._flags = tuple(flags)
 
-    def _bookkeeping(self, t_us: int) -> None:
+    def books(self, t_us: int) -> None:
+        """Carry times and energies on; before anything changes that they are booked by."""
         span = t_us - self._flags_us
         self._flags_us = t_us
         for name in self._flags:
@@ -312,10 +318,10 @@ class Plant:
         given, self._joules = joules - self._joules, joules
         if given:
             self.battery.drain(given)
-            if self.battery.joules <= 0.0 and not self.battery.empty:
-                self.battery.empty = True
-                self.supply.set_on(False, t_us)
-                self.at(t_us, lambda _t: self.touched())
+            battery = self.battery
+            most = _RECOVERS if battery.empty else 0.0
+            if battery.empty != (battery.percent <= most):
+                self._run_dry(not battery.empty, t_us)
         port = sum(c.joules for c in self.poles)
         if port != self._port_joules:
             if self.inverter.connected:
@@ -325,19 +331,28 @@ class Plant:
     def fill(self, kwh: float, percent: float) -> None:
         """Another battery, filled so far. One that was empty gives a voltage again."""
         now = self.truck.now_us
-        self._bookkeeping(now)
+        self.books(now)
         battery = self.battery
         battery.kwh, battery.joules = kwh, kwh * 3.6e6 * percent / 100.0
-        if battery.empty and percent > 0.0:
-            battery.empty = False
-            self.supply.set_on(True, now)
+        if battery.empty == (percent > 0.0):
+            self._run_dry(not battery.empty, now)
+        self.touched()
+
+    def _run_dry(self, empty: bool, t_us: int) -> None:
+        """The battery is empty, or was charged since."""
+        self.battery.empty = empty
+        self.supply.set_on(not empty, t_us)
+        self.at(t_us, self._after_dry)
+
+    def _after_dry(self, t_us: int) -> None:
+        self.inverter.update(t_us)
         self.touched()
 
     # -- the truth -----------------------------------------------------------------------------
 
     def truth(self, t_us: int) -> dict[str, Any]:
         """What really is, for verdicts; see docs/scenarios.md."""
-        self._bookkeeping(t_us)
+        self.books(t_us)
         grid, inverter, home = self.grid, self.inverter, self.home
         watts = sum(c.watts for c in self.poles)
         slip = (grid.cycles(t_us) - self.supply.cycles(t_us) + 0.5) % 1.0 - 0.5

@@ -580,7 +580,9 @@ class Pipe:
 
 def interactive(options: argparse.Namespace) -> int:
     """Run until the person leaves or the input ends."""
-    flash = Path(options.flash) if options.flash else FLASH
+    # of each board its own: what is latched and counted goes by the number of the outlet
+    own = FLASH if options.board == "simulated" else FLASH.with_name(f"flash-{options.board}")
+    flash = Path(options.flash) if options.flash else own
     board = load_board(options.board)
     with contextlib.ExitStack() as keep:
         signal.signal(signal.SIGTERM, _leave)

@@ -28,6 +28,7 @@ One statement a line; `#` begins a comment. Times are seconds of virtual time si
     expect amps bed1 11.5 12.5 at 10                  what really flows, RMS
     expect truth supply.hz 59.9 60.1 at 10            any figure of Truck.truth, or a word
     expect feed vehicle within 5 6.5                  who feeds the home (boards with `power`)
+    expect inverter off within 9 9.16                 state of what exports to the grid
     expect power home.state backup at 10              the firmware's word or figure for it
     end 20
 
@@ -308,6 +309,7 @@ class _Parser:
             "truth": ("<name>.<name> <low> <high>|<word>", 3, ("at",)),
             "power": ("<name>.<name> <low> <high>|<word>", 3, ("at",)),
             "feed": ("grid|vehicle|both|dark", 1, ("within", "throughout")),
+            "inverter": ("off|starting|connected|lost", 1, ("within", "throughout")),
         }
         if kind not in forms:
             raise self.fail(f"expected `expect` and one of: {', '.join(forms)}")
@@ -343,7 +345,7 @@ class _Parser:
             relays += CONTACTS
         if kind in ("truth", "power"):
             return
-        if kind == "feed" and board.power is None:
+        if kind in ("feed", "inverter") and board.power is None:
             raise self.fail(f"expected a board with a transfer switch, not {board.name}")
         if "console" in kind:
             try:
@@ -353,10 +355,11 @@ class _Parser:
             return
         known = {
             "relay": relays,
-            "coil": relays,
+            "coil": relays + (["permit"] if board.power is not None else []),
             "reading": [*outlets, *board.legs, "total", "supply"],
             "link": ["mqtt", "wifi"],
             "feed": ["grid", "vehicle", "both", "dark"],
+            "inverter": ["off", "starting", "connected", "lost"],
         }.get(kind, outlets)
         if words[0] not in known:
             raise self.fail(f"expected one of {' '.join(known)}, not '{words[0]}'")
@@ -516,6 +519,7 @@ class _Player:
         pins["contactor"] = board.contactor
         if board.power is not None:
             pins.update(zip(CONTACTS, board.power["contacts"], strict=True))
+            pins["permit"] = board.power["permit"]
         return [(t, bool(level)) for t, gpio, level in truck.edges if gpio == pins[name]]
 
     def _check_relay(self, e: Expectation) -> tuple[bool, str]:
@@ -562,7 +566,8 @@ class _Player:
         return e.low <= amps <= e.high, f"{amps:.3f} A"
 
     def _check_feed(self, e: Expectation) -> tuple[bool, str]:
-        feeds = self.device.truck.plant.home.feeds
+        plant = self.device.truck.plant
+        feeds = plant.home.feeds if e.kind == "feed" else plant.inverter.events
         if e.how == "within":
             times = [t for t, feed in feeds if feed == e.words[0]]
             inside = [t for t in times if e.start_us <= t <= e.end_us]
@@ -574,6 +579,8 @@ class _Player:
             if feed != e.words[0]:
                 return False, f"{feed} at {max(t, e.start_us) / 1e6:.3f}"
         return True, f"{e.words[0]} all the time"
+
+    _check_inverter = _check_feed
 
     def _check_truth(self, e: Expectation) -> tuple[bool, str]:
         if e.start_us not in self.truths:

@@ -23,6 +23,8 @@ class Supply:
     (sin 3x = 3 sin x - 4 sin^3 x), flat-topped as an inverter under load makes it.
     """
 
+    name = "supply"  # in sentences
+
     def __init__(self, hz: float = 60.0, volts: float = NOMINAL_V) -> None:
         self.hz = hz
         self.volts = volts
@@ -66,7 +68,7 @@ class Supply:
     def set_hz(self, hz: float, t_us: int) -> None:
         """Change the frequency (40 to 70 Hz) without a step in phase."""
         if not 40.0 <= hz <= 70.0:
-            raise SimError(f"supply hz={hz:g} is outside 40 to 70")
+            raise SimError(f"{self.name} hz={hz:g} is outside 40 to 70")
         self.cyc0 = self.cycles(t_us)
         self.t0 = t_us
         self.hz = hz
@@ -75,21 +77,21 @@ class Supply:
     def set_volts(self, volts: float) -> None:
         """Set the leg voltage, V RMS (0 to 200)."""
         if not 0.0 <= volts <= 200.0:
-            raise SimError(f"supply volts={volts:g} is outside 0 to 200 (leg to neutral)")
+            raise SimError(f"{self.name} volts={volts:g} is outside 0 to 200 (leg to neutral)")
         self.volts = volts
         self._shape()
 
     def set_thd(self, percent: float) -> None:
         """Set the third harmonic, percent of the fundamental (0 to 30)."""
         if not 0.0 <= percent <= 30.0:
-            raise SimError(f"supply thd={percent:g} is outside 0 to 30 percent")
+            raise SimError(f"{self.name} thd={percent:g} is outside 0 to 30 percent")
         self.thd_percent = percent
         self._shape()
 
     def set_ohms(self, ohms: float) -> None:
         """Set the source resistance of each leg (0 to 0.2 ohm)."""
         if not 0.0 <= ohms <= 0.2:
-            raise SimError(f"supply ohms={ohms:g} is outside 0 to 0.2")
+            raise SimError(f"{self.name} ohms={ohms:g} is outside 0 to 0.2")
         self.ohms = ohms
 
     def set_on(self, on: bool, t_us: int, duration_ms: float | None = None) -> None:
@@ -102,11 +104,11 @@ class Supply:
     def disturb(self, percent: float, duration_ms: float, t_us: int) -> None:
         """Sag or swell to `percent` of the set voltage for `duration_ms`."""
         if not 0.0 <= percent <= 150.0:
-            raise SimError(f"supply sag or swell of {percent:g} is outside 0 to 150 percent")
+            raise SimError(f"{self.name} sag or swell of {percent:g} is outside 0 to 150 percent")
         if not self.on:
-            raise SimError("the supply is off; first: sim supply on")
+            raise SimError(f"the {self.name} is off; first: sim {self.name} on")
         if duration_ms <= 0.0:
-            raise SimError(f"supply ms={duration_ms:g} must be more than 0")
+            raise SimError(f"{self.name} ms={duration_ms:g} must be more than 0")
         self.factor = percent / 100.0
         self.restore_us = t_us + round(duration_ms * 1000)
         self._shape()

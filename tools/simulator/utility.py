@@ -19,6 +19,8 @@ _PHASE = 0.2  # cycles of the grid ahead of the vehicle at the start
 class Grid(Supply):
     """The utility: as the vehicle's supply, with a level of its own for each leg."""
 
+    name = "grid"
+
     def __init__(self, hz: float, phase: float = _PHASE) -> None:
         super().__init__(hz)
         self.nominal_hz = 60.0 if hz > 55 else 50.0
@@ -135,7 +137,7 @@ class Inverter:
         self.permit = False
         self.duty = 0.0
         self.import_w = 0.0  # what the vehicle takes from the grid
-        self.events: list[tuple[int, str]] = []
+        self.events: list[tuple[int, str]] = [(0, "off")]
         self._from_w = 0.0
         self._target_w = 0.0
         self._since_us = 0
@@ -194,10 +196,13 @@ class Inverter:
 
     def _aim(self, t_us: int) -> None:
         target = self.rating_w * self.duty if self.permit else -self.import_w
-        if self.fault == "no_cease" and not self.permit and self.import_w == 0.0:
+        stopped = not self.permit or self.duty == 0.0
+        if self.fault == "no_cease" and stopped and self.import_w == 0.0:
             target = self._target_w  # goes on as before
         elif self.fault == "over":
             target *= 1.3
+        if self.plant.battery.empty:
+            target = min(target, 0.0)
         if target != self._target_w:
             self._from_w = self.watts(t_us)
             self._target_w = target
@@ -212,6 +217,7 @@ class Inverter:
 
     def _connect(self, t_us: int) -> None:
         self._event = 0
+        self.plant.books(t_us)
         self._go("connected", t_us)
         self._from_w = self._target_w = 0.0
         self._since_us = t_us
@@ -220,7 +226,7 @@ class Inverter:
 
     def _cease(self, t_us: int) -> None:
         self._event = 0
-        if self.permit or self.import_w > 0.0:  # in the meantime
+        if self.permit or self.import_w > 0.0 or self.fault == "no_cease":  # in the meantime
             self.update(t_us)
         else:
             self._disconnect(t_us, "off")
@@ -229,6 +235,7 @@ class Inverter:
         plant = self.plant
         plant.cancel(self._event)
         self._event = 0
+        plant.books(t_us)
         self._from_w = self._target_w = 0.0
         self._go(state, t_us)
         plant.supply.leave(t_us)

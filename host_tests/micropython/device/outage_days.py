@@ -2,7 +2,7 @@
 # from a pack of 123 kWh, which says each hour how full it is. Then the grid is back. Prints a JSON
 # object. Time is virtual (still_chip.py). Called by test_power_days.py.
 #
-# Arguments: days, kWh a day, usable kWh, per cent at the beginning.
+# Arguments: days, kWh a day, usable kWh, per cent at the beginning, per cent kept back.
 # ruff: noqa: I001 (still_chip goes before whatever imports `time`)
 
 import still_chip as chip
@@ -22,6 +22,7 @@ days = int(sys.argv[1])
 kwh_a_day = float(sys.argv[2])
 pack_kwh = float(sys.argv[3])
 percent = float(sys.argv[4])
+reserve = sys.argv[5]
 
 _HOUR_MS = 3_600_000
 LOST_MS = 2 * _HOUR_MS  # the grid fails, after two hours
@@ -30,31 +31,35 @@ END_MS = BACK_MS + _HOUR_MS // 2
 # parts of the day's energy, hour by hour: breakfast, noon, a long evening
 SHAPE = (2, 2, 2, 2, 2, 3, 5, 6, 5, 3, 3, 3, 5, 4, 3, 3, 4, 6, 8, 8, 8, 6, 4, 3)
 LOSS = 1.08
+CALM = (transfer.STANDBY, transfer.BACKUP, transfer.GRID_BACK)
 
 flash = mounted()
 chip.device = None
-chip.step_ms = 500
+chip.step_ms = 20
 settings.write_file(
     "data",
     {
         "home.mode": "auto",
         "mode.default": "home",
         "battery.usable_kwh": pack_kwh,
-        "mode.home": "reserve=10",
+        "mode.home": "reserve=" + reserve,
         "time.servers": "",
     },
 )
 chip.start(1)
-app = app_module.App("simulated_home")
+app = app_module.App("pico_w_home")
 start_ms = chip.now_ms
 fast = app.fast
 power = app.board.power
 left_wh = pack_kwh * 10 * percent  # the truth
 fed_ms = dark_ms = 0
 told_h = -1
-seen_seq = 0
 days_seen = []
 levels = []
+
+
+class Over(BaseException):
+    """The days are over."""
 
 
 def grid_is_there(ms):
@@ -79,6 +84,9 @@ def on_sample(passed):
         dark_ms += passed
     assert not (chip.levels[power["contacts"][0]] and chip.levels[power["contacts"][1]])
     fast.sample(passed)
+    calm = app.controller.station.home.transfer.state in CALM and ms > 5000
+    near = min(abs(ms - LOST_MS), abs(ms - BACK_MS)) < 5000
+    chip.step_ms = 1000 if calm and not near else 20  # the lease of the relays lasts 3 s
 
 
 def on_time():
@@ -98,13 +106,15 @@ def on_time():
     if not levels or levels[-1] != station.battery.level:
         levels.append(station.battery.level)
     if ms >= END_MS:
-        app.stop("exit", events.BY_CONSOLE)
-        chip.on_time = None
+        raise Over
 
 
 chip.on_sample = on_sample
 chip.on_time = on_time
-app.run()
+try:
+    app.run()
+except Over:
+    pass
 home = app.controller.station.home
 trips = [r for r in app.journal.since(0) if r[1] in (events.TRIPPED, events.FAULT, events.STALL)]
 print(

@@ -1,0 +1,25 @@
+"""Home backup on the real unix port: nothing of it allocates in the control lane."""
+
+from __future__ import annotations
+
+from host_tests.micropython.test_core_on_micropython import run
+
+
+def test_home_backup_allocates_nothing(micropython: str) -> None:
+    said = run(micropython, "home_heap.py")
+    assert said[-1].startswith("done ") and int(said[-1].split()[1]) > 700
+    stages = [line.split(None, 1)[1] for line in said if line.startswith("good ")]
+    assert stages == [
+        "on the grid",
+        "after dips",
+        "backing up",
+        "grid back",
+        "back on the grid",
+        "tripped",
+        "started",
+        "off by hand",
+        "welded source",
+        "repaired",
+        "dark, as asked for before",
+        "stuck source",
+    ]

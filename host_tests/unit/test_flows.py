@@ -1,0 +1,135 @@
+"""Energy by direction: saved, found again after a power cut, and drawn hour by hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host_tests.fakes.fake_console_app import FakeApp
+from host_tests.fakes.nor_flash import NorFlash
+from host_tests.fakes.rig import WindowRig
+
+from firmware.interfaces import energytable, gridcommand  # isort: skip
+from firmware.storage import files, history, keeper  # isort: skip
+from firmware.storage.energy import FLOWS, GRID_OUT, HOME_OUT, MONEY, Energy  # isort: skip
+from firmware.storage.settings import SettingError  # isort: skip
+
+
+class Home:
+    """The keeper of a home board; `flows`: whether its version counts them."""
+
+    def __init__(self, folder: Path, flash: NorFlash, flows: bool = True) -> None:
+        self.rig = rig = WindowRig("simulated_home")
+        self.folder = str(folder)
+        self.board, self.journal, self.settings = rig.board, rig.journal, rig.settings
+        self.controller, self.meter, self.clock = rig.controller, rig.meter, rig.clock
+        self.fast, self.mqtt = rig.lane, None
+        self.energy = Energy(self.folder, len(self.board.outlets), FLOWS if flows else 0)
+        files.waiting.clear()
+        files.defer(None)
+        self.keeper = keeper.Keeper(self, flash)
+        rig.journal.last_seq = rig.journal.first_seq = 0
+        self.keeper.open()
+        self.keeper.load(None)
+
+    def totals_mwh(self) -> list[int]:
+        totals = [self.meter.energy_mwh(x.index) for x in self.board.outlets]
+        return totals + self.energy.more
+
+    def pass_s(self, seconds: int) -> None:
+        for second in range(2 * seconds):
+            self.clock.now_s += second % 2
+            self.keeper.turn(True, 0)
+
+
+@pytest.fixture(autouse=True)
+def no_files_wait() -> Any:
+    yield
+    files.waiting.clear()
+    files.defer(None)
+
+
+@pytest.mark.parametrize("seconds", [130, 700])  # in the strip only; in the file, too
+def test_what_flowed_is_there_after_a_power_cut(tmp_path: Path, seconds: int) -> None:
+    flash = NorFlash()
+    home = Home(tmp_path, flash)
+    home.energy.more[:] = [5_000_000_000, 7, 123_456_789, 3, 99, 1_234_567]
+    home.pass_s(seconds)
+    home.energy.more[GRID_OUT] += 50_000
+    home.pass_s(61)
+    again = Home(tmp_path, flash)
+    assert again.energy.more == [5_000_000_000, 7, 123_506_789, 3, 99, 1_234_567]
+
+
+def test_what_an_older_version_saved_is_read(tmp_path: Path) -> None:
+    flash = NorFlash()
+    old = Home(tmp_path, flash, flows=False)
+    old.meter.restore_energy(2, 7_654_321)
+    old.pass_s(700)
+    new = Home(tmp_path, flash)
+    assert new.meter.energy_mwh(2) == 7_654_321
+    assert new.energy.more == [0] * FLOWS
+
+
+class Told(FakeApp):
+    """A home with a known hour: 22:00 UTC on the second day of 2026."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("simulated_home", str(folder))
+        self.energy = Energy(str(folder), len(self.board.outlets), FLOWS)
+        self.up = 0
+        self.utc = 1_767_225_600  # midnight
+
+    def totals_mwh(self) -> list[int]:
+        return [0] * len(self.board.outlets) + self.energy.more
+
+    def hours(self, count: int, mwh: int) -> None:
+        for _ in range(count * 4):
+            self.energy.more[GRID_OUT] += mwh // 4
+            self.energy.more[MONEY + 1] += mwh // 40
+            self.utc += 900
+            self.up += 900
+            self.energy.follow(self.utc, self.up, "UTC0", self.totals_mwh)
+            while self.energy.waiting:
+                self.energy.flush()
+
+
+def test_today_against_yesterday_and_what_it_earned(tmp_path: Path) -> None:
+    app = Told(tmp_path)
+    app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)
+    app.hours(24, 2_000_000)
+    app.hours(9, 4_000_000)
+    chart = energytable.table(app, ["hours", "grid"])
+    lines = list(chart.lines())
+    assert len(lines) == 25 and lines[0].startswith("hour")
+    row = lines[1 + 8].split()
+    assert row == ["08:00", "2.000", "#" * 11, "4.000", "#" * 22]
+    assert lines[1 + 20].split()[-1] == "-" and all(len(line) <= 80 for line in lines)
+    text = "".join(chart.parts())
+    assert '"of":"grid_out"' in text
+    assert '{"hour":"08:00","yesterday_kwh":2.000,"today_kwh":4.000}' in text
+    names = energytable.names(app)
+    found = history.totals(app.energy, names, app.totals_mwh())
+    assert found["today_kwh"]["grid_out"] == pytest.approx(36)
+    assert found["yesterday_kwh"]["grid_out"] == pytest.approx(48)
+    assert found["today_total_kwh"] == 0, "no outlet has delivered that"
+    assert found["today_earned"] == pytest.approx(3.6)
+    wide = list(energytable.table(app, ["hours", "3"]).lines())
+    assert "home" in wide[0] and "grid" in wide[0] and len(wide[0]) <= 80
+    with pytest.raises(ValueError, match=r"neither a count nor one of: cabin1 .*grid_in total"):
+        energytable.table(app, ["hours", "garage"])
+
+
+def test_a_board_without_says_so(tmp_path: Path) -> None:
+    with pytest.raises(gridcommand.Refused, match="exports nothing to a grid"):
+        gridcommand.grid(FakeApp("simulated", str(tmp_path)), [], "console")
+    with pytest.raises(SettingError, match="simulated exports nothing"):
+        FakeApp("simulated", str(tmp_path)).settings.set("grid.enabled", True)
+    settings = FakeApp("simulated_home", str(tmp_path)).settings
+    settings.set("tariff.peak", "mon-fri 17:00-21:00")
+    with pytest.raises(SettingError, match=r"tariff\.peak: .*mon-fri 17:00-21:00"):
+        settings.set("tariff.peak", "at night")
+    assert settings.get("tariff.peak") == "mon-fri 17:00-21:00"
+    assert HOME_OUT == 0
