@@ -8,7 +8,7 @@ from array import array
 
 from micropython import const
 
-from firmware import conditions, events
+from firmware import conditions, events, pieces
 from firmware.protection import outlet as o
 from firmware.protection import thermal
 from firmware.protection.dispatch import Dispatch
@@ -678,16 +678,7 @@ class Controller:
 
     def _words(self, what: str, *about) -> str:
         """A sentence from the module `admission`, which is in memory no longer than that."""
-        import sys
-
-        import firmware
-        from firmware import admission
-
-        text = getattr(admission, what)(self, *about)
-        sys.modules.pop("firmware.admission", None)
-        if hasattr(firmware, "admission"):
-            delattr(firmware, "admission")
-        return text
+        return getattr(pieces.once("firmware.admission"), what)(self, *about)
 
     def _unblock(self):
         """The welded relay was repaired (reset --force): close the contactor again, unless

@@ -103,6 +103,9 @@ DEFAULTS = const(48)
 NOT_ALLOWED = const(49)  # the source may not do that (mqtt.allow)
 REPEATED = const(50)  # so many of this kind were left out, see Journal.note()
 WAS_SET = const(51)
+EXPIRED = const(52)  # a command whose time was over
+RETAINED = const(53)  # a command that the broker had kept
+DUPLICATE = const(54)  # a command that was delivered or used before
 
 REASONS = (  # on demand
     "none",
@@ -157,6 +160,9 @@ REASONS = (  # on demand
     "not_allowed",
     "repeated",
     "set",
+    "expired",
+    "retained",
+    "duplicate",
 )
 
 # -- sources: who ---------------------------------------------------------------------------

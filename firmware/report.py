@@ -103,8 +103,9 @@ def temperature(app):
     return None if celsius is None else _r(celsius, 1)
 
 
-def state(app) -> dict:
-    """Everything that a screen or a state message shows."""
+def state(app, rows=None) -> dict:
+    """Everything that a screen or a state message shows. `rows`: what outlet() has said of each,
+    for a caller who asked it in turns of 3 ms."""
     controller = app.controller
     board = app.board
     dispatch = controller.dispatch
@@ -112,7 +113,7 @@ def state(app) -> dict:
     watts = 0.0
     leg_a = [0.0] * len(board.legs)
     for item in board.outlets:
-        row = outlet(app, item.index)
+        row = rows[item.index] if rows else outlet(app, item.index)
         outlets[item.name] = row
         watts += row["power_w"]
         for leg in item.legs:
@@ -137,6 +138,7 @@ def state(app) -> dict:
         "version": app.version,
         "time": iso(utc) if utc else None,
         "uptime_s": app.clock.uptime_s(),
+        "reset_cause": _reason(app.cause),
         "mode": "outlets",
         "starting": controller.starting > 0,
         "contactor": "blocked"
