@@ -4,7 +4,6 @@
 
 import asyncio
 import gc
-import sys
 
 from firmware import __version__, events, pieces
 from firmware import board as boards
@@ -139,7 +138,7 @@ class App:
         if system.clock():
             self.clock.offset_s = self.journal.epoch_offset_s = system.clock() - self.clock.now_s
             self.clock.told_by = events.BY_BOOT
-        cause = system.reset_cause()
+        self.cause = cause = system.reset_cause()
         self._ended_badly = cause == events.WATCHDOG
         self.journal.add(events.BOOT, -1, cause, self.journal.boot, events.BY_BOOT)
         self.keeper.load(system.kept())
@@ -160,12 +159,8 @@ class App:
             files.remove(files.join(self.folder, "crash.txt"))
 
     def _load_calibration(self):  # on demand: boot
-        from firmware.storage import calibration
-
-        rows, note = calibration.load(self.folder, self.board)
-        # `cal` loads it again when asked; a package keeps its modules as attributes
-        sys.modules.pop("firmware.storage.calibration", None)
-        sys.modules["firmware.storage"].__dict__.pop("calibration", None)
+        # `cal` loads it again when asked
+        rows, note = pieces.once("firmware.storage.calibration").load(self.folder, self.board)
         for channel in self.board.channels:
             row = rows.get(channel.name)
             if row:
@@ -310,16 +305,14 @@ class App:
     async def _ask_time(self, memory):  # on demand
         gc.collect()
         try:
-            from firmware import timeservers
-
-            pieces.drop("firmware", "timeservers", "timekeeper")
+            timeservers = pieces.once("firmware.timeservers")
+            pieces.drop("firmware.timekeeper")
             return await timeservers.ask(self, memory)
         except MemoryError:
             self.clock.note = "not enough memory to ask"
             return _RETRY_S
         finally:
-            if "lib.datagram" in sys.modules:
-                pieces.drop("lib", "datagram")
+            pieces.drop("lib.datagram")
 
     async def _after_boot(self):  # on demand
         """Outlets that their owner wants back after a restart; never one that tripped, and none
@@ -335,6 +328,12 @@ class App:
                 await asyncio.sleep_ms(500)  # one inrush at a time
 
     # -- for commands --------------------------------------------------------------------------
+
+    def breathe(self):
+        """In the middle of what takes long: the control lane's turn."""
+        self.controller.step()
+        self.supervisor.beat()
+        self.watchdog.feed()
 
     def stop(self, why: str, by: int = events.BY_CONTROL):
         """End the firmware (`reboot` or `exit`): relays open within one turn of the loop."""

@@ -2,11 +2,10 @@
 # Feeds protection/stages.py with what was measured, and opens what its stages say. Part of the
 # control lane: the controller calls turn() and window(); they allocate nothing.
 
-import sys
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.protection import outlet as o
 from firmware.protection import stages as st
 
@@ -75,12 +74,7 @@ class Conditions:
 
     def configure(self):
         """Take over the settings (boot, outer lane)."""
-        from firmware import conditions_setup
-
-        conditions_setup.configure(self)
-        # loaded again for the next change; a package keeps its modules as attributes
-        sys.modules.pop("firmware.conditions_setup", None)
-        sys.modules["firmware"].__dict__.pop("conditions_setup", None)
+        pieces.once("firmware.conditions_setup").configure(self)
         if not self.acts and self.tenths < 10:
             self._derate(10)
         self.lower()

@@ -8,7 +8,7 @@ from array import array
 
 from micropython import const
 
-from firmware import conditions, events
+from firmware import conditions, events, pieces
 from firmware.protection import outlet as o
 from firmware.protection import thermal
 from firmware.protection.dispatch import Dispatch
@@ -149,9 +149,10 @@ class Controller:
         if board.has_gangs():
             from firmware.protection.gangdispatch import GangDispatch
 
-            self.dispatch = GangDispatch(board, elements[n:], self.scans_per_s)
+            kind = GangDispatch
         else:
-            self.dispatch = Dispatch(board, elements[n:], self.scans_per_s)
+            kind = Dispatch  # type: ignore[assignment]
+        self.dispatch = kind(board, elements[n:], self.scans_per_s)
         self.priorities = [x.priority for x in board.outlets]
         self.starting = _LEARN_WINDOWS
         self._extra = _LEARN_EXTRA
@@ -715,16 +716,7 @@ class Controller:
 
     def _words(self, what: str, *about) -> str:
         """A sentence from the module `admission`, which is in memory no longer than that."""
-        import sys
-
-        import firmware
-        from firmware import admission
-
-        text = getattr(admission, what)(self, *about)
-        sys.modules.pop("firmware.admission", None)
-        if hasattr(firmware, "admission"):
-            delattr(firmware, "admission")
-        return text
+        return getattr(pieces.once("firmware.admission"), what)(self, *about)
 
     def _unblock(self):
         """The welded relay was repaired (reset --force): close the contactor again, unless

@@ -113,18 +113,21 @@ DEFAULTS = const(48)
 NOT_ALLOWED = const(49)  # the source may not do that (mqtt.allow)
 REPEATED = const(50)  # so many of this kind were left out, see Journal.note()
 WAS_SET = const(51)
-GRID = const(52)  # the grid failed, or came back
-SOURCE = const(53)  # the vehicle cannot feed it
-CONTACT = const(54)  # a contact of the transfer switch does not do as told
-TOO_LONG = const(55)  # a step took too long
-RESERVE = const(56)  # the battery is down to its reserve, or unknown
-QUIET = const(57)  # quiet hours
-PILOT = const(58)  # the car's control pilot
-ISLAND = const(59)
-STORM = const(60)  # storm watch began or ended
-NOT_CEASED = const(61)  # the inverter gives current that is not permitted
-DONE = const(62)  # what was asked for has been delivered
-DOUBT = const(63)  # a state of charge that cannot be
+EXPIRED = const(52)  # a command whose time was over
+RETAINED = const(53)  # a command that the broker had kept
+DUPLICATE = const(54)  # a command that was delivered or used before
+GRID = const(55)  # the grid failed, or came back
+SOURCE = const(56)  # the vehicle cannot feed it
+CONTACT = const(57)  # a contact of the transfer switch does not do as told
+TOO_LONG = const(58)  # a step took too long
+RESERVE = const(59)  # the battery is down to its reserve, or unknown
+QUIET = const(60)  # quiet hours
+PILOT = const(61)  # the car's control pilot
+ISLAND = const(62)
+STORM = const(63)  # storm watch began or ended
+NOT_CEASED = const(64)  # the inverter gives current that is not permitted
+DONE = const(65)  # what was asked for has been delivered
+DOUBT = const(66)  # a state of charge that cannot be
 
 REASONS = (  # on demand
     "none",
@@ -179,6 +182,9 @@ REASONS = (  # on demand
     "not_allowed",
     "repeated",
     "set",
+    "expired",
+    "retained",
+    "duplicate",
     "grid",
     "source",
     "contact",

@@ -1,10 +1,90 @@
-# Functions and tables that stock images load when they are called, because there the modules take
-# heap. tools/shrink.py makes a piece of each one that is marked `# on demand`; where the modules
-# are frozen in, nothing calls demand(). Called by whatever was marked, never by lanes 1 and 2.
+# Loads modules on stock images, where they take heap: by number (tools/pack.py), and functions and
+# tables when they are called (tools/shrink.py makes a piece of each one marked `# on demand`).
+# Where the modules are frozen in, only once() and drop() are called. Called by tasks, never by
+# lanes 1 and 2.
 
 import sys
 
+_MODULES = "firmware/modules.bin"  # where each begins, 4 bytes each, and they themselves
 _stay: dict = {}  # the module of the piece that stays, by its number
+_loaded: dict = {}  # modules by their number in the file of all modules
+_in_place: list = []  # what has them run from flash, while many are loaded
+_deep = [0]  # modules whose loading has begun
+
+
+class _Disk:
+    """What import takes for a disk with the one module on it that is being loaded: a name and a
+    path for each would stay in the heap for ever."""
+
+    def __init__(self, number: int):
+        self._number = number
+
+    def mount(self, readonly: bool, mkfs: bool):
+        pass
+
+    def umount(self):
+        pass
+
+    def stat(self, path: str):
+        if path[1] != "_" or path[-4:] != ".mpy":
+            raise OSError(2)
+        return (0x8000, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    def open(self, path: str, mode: str):
+        return place(self._number)
+
+
+def place(number: int):
+    """The file of all modules, opened where one begins."""
+    file = open(_MODULES, "rb")
+    file.seek(4 * number)
+    file.seek(int.from_bytes(file.read(4), "little"))
+    return file
+
+
+def _read(number: int):
+    """Load a module from the file of all modules (tools/pack.py)."""
+    import vfs
+
+    deep = _deep[0]
+    name = "_%d" % deep
+    folder = "/" + name
+    vfs.mount(_Disk(number), folder)
+    _deep[0] = deep + 1
+    sys.path.insert(0, folder)
+    try:
+        return __import__(name)
+    finally:
+        _deep[0] = deep
+        sys.path.remove(folder)
+        vfs.umount(folder)
+        sys.modules.pop(name, None)
+
+
+def load(name):
+    """The module called `name`, or of that number where tools/pack.py has put one there."""
+    if isinstance(name, str):
+        return __import__(name, None, None, ("__name__",))
+    module = _loaded.get(name)
+    if module is None:
+        module = _loaded[name] = _read(name)
+        if sys.platform == "rp2":
+            try:
+                if not _in_place:
+                    _in_place.append(_read("firmware.hal.inplace").InPlace())  # its number, there
+                _in_place[0].settle(module, name)
+            except Exception:  # then it runs from the heap
+                pass
+    return module
+
+
+def once(name):
+    """As load(), for a caller who is the only one: the module goes when that is done with it."""
+    if isinstance(name, str):
+        module = load(name)
+        drop(name)
+        return module
+    return _loaded.get(name) or _read(name)
 
 
 def demand(number: int):
@@ -15,15 +95,7 @@ def demand(number: int):
     if module is not None:
         return module
     _stay.clear()
-    place = abs(number)
-    name = "_%d" % place
-    # a look-up reads all of a folder, small files and all, and there are four of them
-    sys.path.insert(0, "lib/%d" % (place & 15))
-    try:
-        module = __import__(name)
-    finally:
-        sys.path.pop(0)
-    sys.modules.pop(name, None)
+    module = _read(abs(number))
     if number < 0:
         _stay[number] = module
     return module
@@ -32,6 +104,9 @@ def demand(number: int):
 def forget():
     """Let go of the piece that stays (each half second, task)."""
     _stay.clear()
+    _in_place.clear()
+    if _loaded:
+        drop("firmware.rows")
 
 
 def late(me, name: str, table: str):
@@ -47,41 +122,9 @@ def late(me, name: str, table: str):
     return lambda *args, **named: function(me, *args, **named)
 
 
-class Rows:
-    """A table of rows as one text, a line of JSON each: what shrink.py makes of a long one."""
-
-    def __init__(self, text: str):
-        self._text = text
-        self._found: dict = {}  # rows by name: those of the outlets are asked for five times
-
-    def __iter__(self):
-        import json
-
-        text = self._text
-        at = 0
-        while at < len(text):
-            end = text.find("\n", at)
-            yield json.loads(text[at:end])
-            at = end + 1
-
-    def find(self, name: str):
-        """The row that begins with `name`, or None."""
-        import json
-
-        found = self._found.get(name)
-        if found is None:
-            at = self._text.find('["%s",' % name)
-            if at >= 0:
-                found = json.loads(self._text[at : self._text.find("\n", at)])
-                if found[0] != name:  # a name that somebody made up
-                    return None
-                self._found[name] = found
-        return found
-
-
 def row(table, name: str):
     """The row of a table that begins with `name`, or None."""
-    if isinstance(table, Rows):
+    if hasattr(table, "find"):  # of rows.py
         return table.find(name)
     for found in table:
         if found[0] == name:
@@ -89,8 +132,14 @@ def row(table, name: str):
     return None
 
 
-def drop(package: str, *names: str):
-    """Forget modules that are needed seldom; a package keeps its modules as attributes."""
+def drop(*names):
+    """Forget modules that are needed seldom, by their full names; a package keeps its modules as
+    attributes."""
     for name in names:
-        sys.modules.pop(package + "." + name, None)
-        sys.modules[package].__dict__.pop(name, None)
+        _loaded.pop(name, None)
+        if isinstance(name, str):
+            sys.modules.pop(name, None)
+            folder, _, last = name.rpartition(".")
+            package = sys.modules.get(folder)
+            if hasattr(package, last):
+                delattr(package, last)

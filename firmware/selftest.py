@@ -7,12 +7,11 @@
 # closes until a restart, or until what can mend has mended. The others only warn.
 
 import asyncio
-import sys
 from array import array
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.hal import kernels
 from firmware.protection import outlet as o
 
@@ -59,14 +58,7 @@ _STAGE = const(7)  # PICK DROP DELAY
 
 def parts(name: str):
     """A module that is in memory no longer than it is used."""
-    if name == "slow":
-        from firmware import selftest_slow as found
-    else:
-        from firmware import selftest_report as found  # type: ignore[no-redef]
-    name = "selftest_" + name
-    sys.modules.pop("firmware." + name, None)
-    sys.modules["firmware"].__dict__.pop(name, None)
-    return found  # type: ignore[return-value]
+    return pieces.once("firmware.selftest_slow" if name == "slow" else "firmware.selftest_report")
 
 
 class SelfTest:

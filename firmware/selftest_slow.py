@@ -8,6 +8,7 @@ from binascii import crc32
 
 from micropython import const
 
+from firmware import pieces
 from firmware.hal import kernels, system
 from firmware.storage import files
 
@@ -52,9 +53,7 @@ def memory(tests):
         from firmware.hal.memory import march
     if sys.platform == "rp2":  # a kilobyte, which is not wanted for long
         # Elsewhere machine code has memory of its own, which is never given back.
-        for name in ("memory_viper", "memory"):
-            sys.modules.pop("firmware.hal." + name, None)
-            sys.modules["firmware.hal"].__dict__.pop(name, None)
+        pieces.drop("firmware.hal.memory_viper", "firmware.hal.memory")
     tests.odd ^= 1
     keep = tests.keep
     good = True

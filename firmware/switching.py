@@ -4,11 +4,10 @@
 #
 # A fault never comes here: the fast lane opens at once, and forgets what was planned.
 
-import sys
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.protection import outlet as o
 from firmware.protection import relays as r
 
@@ -43,12 +42,7 @@ class Switching:
 
     def setup(self, what: str, *about):
         """Something of switching_setup.py, which is in memory no longer than that."""
-        from firmware import switching_setup
-
-        result = getattr(switching_setup, what)(self, self._c, *about)
-        sys.modules.pop("firmware.switching_setup", None)
-        sys.modules["firmware"].__dict__.pop("switching_setup", None)
-        return result
+        return getattr(pieces.once("firmware.switching_setup"), what)(self, self._c, *about)
 
     # -- switching -----------------------------------------------------------------------------
 

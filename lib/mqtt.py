@@ -866,6 +866,7 @@ class Client:
                 if n == len(tx):
                     await self._flush(n)
                     n = 0
+            await asyncio.sleep_ms(0)  # to make the next one takes its time
         if left:
             # The length is out already, so the stream cannot be mended.
             raise MqttError("parts changed between measuring and sending")

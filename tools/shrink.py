@@ -31,7 +31,7 @@ import keyword
 import os
 import re
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -67,7 +67,9 @@ _PIECES = "lib"
 _FOLDERS = 16
 _DEMAND = "firmware.pieces"
 _LOAD = "demand"
+_LOAD_ANY = "load"
 _ROWS = "Rows"
+_TABLES = "firmware.rows"
 _LATE = "late"
 _MANY = 4  # methods of a class that are worth a table
 _LONG = 8  # words or rows that are worth a text
@@ -149,21 +151,32 @@ def shrink(sources: dict[str, str], stubs: Path = STUBS) -> dict[str, str]:
     """The sources by path, smaller; those without a folder (boot.py, main.py) unchanged.
 
     Raises ToolError for a file that is no Python."""
-    return {m.path: ast.unparse(m.tree) for m in _Program(sources, stubs).run() if not m.fixed} | {
+    return texts(Program(sources, stubs).run(), sources)
+
+
+def texts(modules: Iterable[Module], sources: dict[str, str]) -> dict[str, str]:
+    """The program as texts by path."""
+    return {m.path: ast.unparse(m.tree) for m in modules if not m.fixed} | {
         path: text for path, text in sources.items() if "/" not in path
     }
 
 
-def cached(sources: dict[str, str], folder: Path = CACHE) -> dict[str, str]:
-    """As shrink(), which takes some seconds, unless `folder` holds the result of these sources."""
+def cached(
+    sources: dict[str, str],
+    make: Callable[[dict[str, str]], dict[str, str]] = shrink,
+    folder: Path = CACHE,
+) -> dict[str, str]:
+    """As shrink(), which takes some seconds, or as what calls it (`make`), unless `folder` holds
+    the result of these sources."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update(Path(make.__code__.co_filename).read_bytes())
     digest.update(json.dumps(sources, sort_keys=True).encode())
     path = folder / f"{digest.hexdigest()[:20]}.json"
     if path.exists():
         path.touch()
         result: dict[str, str] = json.loads(path.read_text())
         return result
-    result = shrink(sources)
+    result = make(sources)
     folder.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(f".{os.getpid()}.new")
     new.write_text(json.dumps(result))
@@ -181,7 +194,7 @@ def is_piece(path: str) -> bool:
 def names(sources: dict[str, str], stubs: Path = STUBS) -> dict[str, dict[str, list[str]]]:
     """For each module's path: which functions a short name may stand for there (of two classes
     of one module, perhaps one each)."""
-    program = _Program(sources, stubs)
+    program = Program(sources, stubs)
     found: dict[str, dict[str, list[str]]] = {}
     functions = {
         module.path: {n.name for n in ast.walk(module.tree) if isinstance(n, _Named)}
@@ -197,8 +210,10 @@ def names(sources: dict[str, str], stubs: Path = STUBS) -> dict[str, dict[str, l
     return found
 
 
-class _Program:
-    def __init__(self, sources: dict[str, str], stubs: Path) -> None:
+class Program:
+    """All modules together, on their way to become small."""
+
+    def __init__(self, sources: dict[str, str], stubs: Path = STUBS) -> None:
         self.known = known(stubs)
         self.short: dict[str, str] = {}
         self.origin: dict[str, dict[str, str]] = {}  # of what was moved, by group, then by path
@@ -456,8 +471,8 @@ class _Program:
         body = pieces.setdefault(group, [])
         body[:0] = _imports_for(module, statement.value, where)
         statement.value, rows = _compact(statement.value)
-        if rows and _DEMAND in self.by_name:
-            body.insert(0, ast.ImportFrom(_DEMAND, [ast.alias(_ROWS)], 0))
+        if rows:
+            body.insert(0, ast.ImportFrom(_TABLES, [ast.alias(_ROWS)], 0))
         body.append(statement)
         module.tree.body.remove(statement)
         words = self.calls.setdefault(group, [])
@@ -497,7 +512,8 @@ class _Program:
 
     def _used(self) -> tuple[set[str], dict[str, set[str]]]:
         """(words by which something may be reached from anywhere, those by module)."""
-        everywhere = self._spelled() | {_LOAD, _ROWS, _LATE}  # of which the calls are yet to come
+        # of these the calls are yet to come
+        everywhere = self._spelled() | {_LOAD, _LOAD_ANY, _ROWS, _LATE}
         here: dict[str, set[str]] = {module.name: set() for module in self.modules}
         for module in self.modules:
             own = here[module.name]
@@ -560,7 +576,7 @@ class _Program:
         taken: dict[str, set[str]] = {space: set(names) for space, names in blocked.items()}
         texts = self._spelled()
         foreign = {space for space in taken if space.startswith("!")}
-        short = [name for name in _short_names() if name not in self.known | texts]
+        short = [name for name in short_names() if name not in self.known | texts]
         flash = [name for name in _IN_FLASH if name not in texts]
         # Names with many meetings first; the alphabet decides between equals: same tree, same map.
         for name in sorted(spaces, key=lambda n: (-len(spaces[n]), n)):
@@ -821,7 +837,7 @@ def _is_error(node: ast.ClassDef) -> bool:
     return any("Error" in ast.unparse(b) or "Exception" in ast.unparse(b) for b in node.bases)
 
 
-def _inside(scope: ast.AST) -> Iterator[ast.AST]:
+def at_start(scope: ast.AST) -> Iterator[ast.AST]:
     """Nodes of one scope, without those of the scopes in it (but with their names)."""
     todo: list[ast.AST] = list(ast.iter_child_nodes(scope))
     while todo:
@@ -852,7 +868,7 @@ def _bound(scope: ast.AST) -> set[str]:
         for part in scope.generators:
             names |= {n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)}
         return names
-    for node in _inside(scope):
+    for node in at_start(scope):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             names.add(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -944,7 +960,7 @@ def _families(modules: Iterable[Module]) -> dict[str, str]:
 def _constants(tree: ast.Module, stored: set[str]) -> dict[str, int]:
     """Numbers that a module calls const(), and that never change."""
     times: dict[str, int] = {}
-    for node in _inside(tree):
+    for node in at_start(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             times[node.id] = times.get(node.id, 0) + 1
     shared = _shared(tree)
@@ -986,7 +1002,8 @@ def _value(node: ast.expr, constants: dict[str, int]) -> int | None:
     return value if type(value) is int else None
 
 
-def _short_names() -> Iterator[str]:
+def short_names() -> Iterator[str]:
+    """Names of one and of two letters."""
     for one in _LETTERS:
         yield one
     for one, two in itertools.product(_LETTERS, _SUFFIXES):
@@ -1028,7 +1045,7 @@ class _Bare(ast.NodeTransformer):
 
 def _compact(value: ast.expr) -> tuple[ast.expr, bool]:
     """A table as one text, where it is a tuple of words or of rows, because each short text of a
-    table is kept for ever, and a row costs 50 bytes beside them. True: it needs pieces.Rows."""
+    table is kept for ever, and a row costs 50 bytes beside them. True: it needs Rows."""
     try:
         table = ast.literal_eval(value)
     except ValueError:
@@ -1148,7 +1165,7 @@ class _Fold(_Scoped):
         self.own = dict(constants[module.name])  # name -> number, here
         self.aliases: dict[str, str] = {}  # name of a module here -> its full name
         times: dict[str, int] = {}
-        for node in _inside(module.tree):
+        for node in at_start(module.tree):
             if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
                 times[node.id] = times.get(node.id, 0) + 1
             elif isinstance(node, (ast.Import, ast.ImportFrom)):

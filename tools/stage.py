@@ -1,9 +1,9 @@
 """`python -m tools.stage`: the device's file tree in build/device, for boards with a stock image.
 
-firmware/ and lib/ are made small (shrink.py) and compiled to .mpy for one chip (modules with
-machine code fit that chip only, and compiling on the board would take its memory); boot.py and
-main.py stay as they are, because that is what MicroPython looks for. `python -m tools.deploy`
-copies the tree to a board.
+firmware/ and lib/ are made small (shrink.py), compiled to .mpy for one chip (modules with machine
+code fit that chip only, and compiling on the board would take its memory) and put into one file
+(pack.py); boot.py and main.py stay as they are, because that is what MicroPython looks for.
+`python -m tools.deploy` copies the tree to a board.
 
 `--explain FILE` shows a traceback of such a board (`-`: from the terminal) with the real names.
 """
@@ -19,7 +19,7 @@ import tempfile
 import zlib
 from pathlib import Path
 
-from tools import shrink
+from tools import pack, shrink
 from tools.progress import ToolError, fail, step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +42,22 @@ def stage(tree: Path = ROOT, chip: str = "rp2040", source: bool = False) -> dict
     if source:
         return listed({name: text.encode() for name, text in program.items()})
     files = {name: program[name].encode() for name in TOP if name in program}
-    for name, text in shrink.cached(program).items():
-        if name not in TOP:
+    modules: dict[int, bytes] = {}
+    in_flash: list[int] = []
+    for name, text in shrink.cached(program, pack.packed).items():
+        number = pack.number(name)
+        if number is not None:
+            table = name.endswith(".txt")
+            modules[number] = text.encode() if table else compiled(text, name, chip)
+            in_flash += [number] * pack.runs_from_flash(name)
+        elif name not in TOP:
             files[name.removesuffix(".py") + ".mpy"] = compiled(text, name, chip)
+    if modules:
+        files[pack.FILE] = pack.joined(modules)
+    if modules and chip == "rp2040":
+        files[pack.CODE] = pack.code(
+            {n: data if n in in_flash else b"" for n, data in modules.items()}
+        )
     return listed(files)
 
 
@@ -66,8 +79,7 @@ def options(name: str) -> list[str]:
     """How mpy-cross compiles the file called `name` for a board that keeps it in its heap."""
     # -O3 leaves the line numbers out: 7 KB more heap. The module's name is in the heap anyway,
     # so tracebacks have that in the place of its path.
-    module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-    return ["-O3", "-s", module.rpartition(".")[2] if shrink.is_piece(name) else module]
+    return ["-O3", "-s", pack.label(name)]
 
 
 def compiled(text: str, name: str, chip: str) -> bytes:
@@ -89,14 +101,17 @@ def compiled(text: str, name: str, chip: str) -> bytes:
 def explain(text: str, tree: Path = ROOT) -> str:
     """A traceback with the names that the functions have in the sources."""
     program = sources(tree)
+    labels = pack.labels(program)
     short = {
-        options(path)[-1]: {new: "/".join(old) for new, old in known.items()}
+        labels.get(path, pack.label(path)): {new: "/".join(old) for new, old in known.items()}
         for path, known in shrink.names(program).items()
     }
 
+    of_label = {name: pack.label(path) for path, name in labels.items()}
+
     def real(match: re.Match[str]) -> str:
-        known = short.get(match[1], {})
-        return f'File "{match[1]}", line {match[2]}, in {known.get(match[3], match[3])}'
+        function = short.get(match[1], {}).get(match[3], match[3])
+        return f'File "{of_label.get(match[1], match[1])}", line {match[2]}, in {function}'
 
     return re.sub(r'File "([\w.]+)", line (\d+), in (\S+)', real, text)
 

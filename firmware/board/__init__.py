@@ -2,7 +2,17 @@
 # simulator. A table is plain data; load() validates it, so that a wiring mistake is a sentence
 # at boot and not a relay that closes by surprise.
 
+from firmware import pieces
+
 _BOARDS = ("pico_w", "pico", "esp32", "simulated", "pico_w_home", "simulated_home")
+_TABLES = (
+    "firmware.board.pico_w",
+    "firmware.board.pico",
+    "firmware.board.esp32",
+    "firmware.board.simulated",
+    "firmware.board.pico_w_home",
+    "firmware.board.simulated_home",
+)
 
 
 class BoardError(Exception):
@@ -122,7 +132,9 @@ class Board:
 
 
 def _table(name: str) -> dict:
-    return __import__("firmware.board." + name, None, None, ("BOARD",)).BOARD
+    board: dict = pieces.once(_TABLES[_BOARDS.index(name)]).BOARD
+    pieces.drop(*_TABLES)  # one may be made of another
+    return board
 
 
 def names() -> tuple:
@@ -135,15 +147,8 @@ def load(name: str) -> Board:
     if name not in _BOARDS:
         raise BoardError("unknown board '%s' (there are: %s)" % (name, " ".join(_BOARDS)))
     table = _table(name)
-    import sys
-
-    from firmware.board.validate import check
-
-    check(table)
-    for module in ("validate",) + _BOARDS:  # the Board holds all that is wanted from now on
-        sys.modules.pop("firmware.board." + module, None)
-        globals().pop(module, None)  # a package keeps its modules as attributes
-    return Board(table)
+    pieces.once("firmware.board.validate").check(table)
+    return Board(table)  # which holds all that is wanted from now on
 
 
 # What MicroPython calls the machine -> our board. With the chip's name: a Pico 2 (RP2350) has

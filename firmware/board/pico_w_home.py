@@ -36,7 +36,8 @@ BOARD["channels"] = pico_w.BOARD["channels"] + (  # type: ignore[operator]
     # of the control pilot behind its divider: 12 V are 1000 mV above mid-scale, -12 V as far below
     _row("pilot", "aux", 12, 1_650),
 )
-BOARD["outlets"] = pico_w.BOARD["outlets"] + (_pole("home_l1", 0), _pole("home_l2", 1))
+_POLES = (_pole("home_l1", 0), _pole("home_l2", 1))
+BOARD["outlets"] = pico_w.BOARD["outlets"] + _POLES  # type: ignore[operator]
 BOARD["leg_limit_ma"] = 48_000
 BOARD["total_w"] = 11_500
 BOARD["uart"] = None

@@ -12,7 +12,7 @@ import time
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.storage.files import NotYet, StorageError
 from firmware.storage.settings import (
     DEFAULT,
@@ -206,14 +206,6 @@ def row(name: str):
         if entry[_NAME] == name:
             return entry
     return None
-
-
-def unload(package, name):
-    """Drop a module, so that the collector may have its memory when nobody uses it any more."""
-    sys.modules.pop(package + "." + name, None)
-    package = sys.modules.get(package)
-    if hasattr(package, name):
-        delattr(package, name)
 
 
 def usage(entry) -> str:
@@ -459,7 +451,7 @@ class Commands:
         if not args:
             from firmware.storage import history
 
-            unload("firmware.storage", "history")
+            pieces.drop("firmware.storage.history")
             names = self._outlet_names()
             if app.energy.more:
                 from firmware.storage.energy import NAMES
@@ -468,9 +460,9 @@ class Commands:
             return history.totals(app.energy, names, app.totals_mwh())
         from firmware.interfaces import energytable
 
-        unload("firmware.interfaces", "energytable")
-        unload("firmware.storage", "history")
-        unload("firmware", "timezone")
+        pieces.drop("firmware.interfaces.energytable")
+        pieces.drop("firmware.storage.history")
+        pieces.drop("firmware.timezone")
         try:
             return energytable.table(app, args)
         except ValueError as error:
@@ -480,9 +472,9 @@ class Commands:
         gc.collect()
         from firmware.interfaces import timecommand
 
-        unload("firmware.interfaces", "timecommand")
-        unload("firmware", "timekeeper")
-        unload("firmware", "timezone")
+        pieces.drop("firmware.interfaces.timecommand")
+        pieces.drop("firmware.timekeeper")
+        pieces.drop("firmware.timezone")
         if args:
             if args[0] != "set" or len(args) < 2:
                 self._wrong("time")
@@ -499,16 +491,16 @@ class Commands:
         except listing.Refused as error:
             raise CommandError(str(error))
         finally:  # what a date has needed
-            unload("firmware.interfaces", "timecommand")
-            unload("firmware", "timekeeper")
-            unload("firmware", "timezone")
+            pieces.drop("firmware.interfaces.timecommand")
+            pieces.drop("firmware.timekeeper")
+            pieces.drop("firmware.timezone")
 
     def _events_module(self):
         """Its module, needed as long as the answer is."""
         gc.collect()
         from firmware.interfaces import eventlist
 
-        unload("firmware.interfaces", "eventlist")
+        pieces.drop("firmware.interfaces.eventlist")
         return eventlist
 
     def _version(self, args, source):  # on demand
@@ -546,7 +538,7 @@ class Commands:
             return {"commands": [{"usage": "events " + x, "help": y} for x, y in forms]}
         from firmware.interfaces import helptexts
 
-        unload("firmware.interfaces", "helptexts")
+        pieces.drop("firmware.interfaces.helptexts")
         forms = [(usage(entry), entry[_HELP])] + helptexts.forms(entry[_NAME])
         return {"commands": [{"usage": x, "help": y} for x, y in forms]}
 
@@ -587,7 +579,7 @@ class Commands:
         # Needed after a trip: its 4 KB are worth more as heap in between.
         from firmware.sensing import capture
 
-        unload("firmware.sensing", "capture")
+        pieces.drop("firmware.sensing.capture")
         try:
             if not args:
                 return capture.state(controller)
@@ -708,7 +700,7 @@ class Commands:
         gc.collect()
         from firmware.interfaces import settinglist
 
-        unload("firmware.interfaces", "settinglist")
+        pieces.drop("firmware.interfaces.settinglist")
         return settinglist
 
     def _set(self, args, source):  # on demand
@@ -826,7 +818,7 @@ class Commands:
         except calibration.Refused as error:
             raise CommandError(str(error))
         finally:
-            unload("firmware.sensing", "phase")
+            pieces.drop("firmware.sensing.phase")
         if isinstance(result, dict):
             return result
         return self._begin("cal " + args[0], result, calibration.Refused)
@@ -836,8 +828,8 @@ class Commands:
         gc.collect()
         from firmware.sensing import calibration
 
-        unload("firmware.sensing", "calibration")
-        unload("firmware.storage", "calibration")
+        pieces.drop("firmware.sensing.calibration")
+        pieces.drop("firmware.storage.calibration")
         return calibration
 
     def _begin(self, name, steps, refusal):
@@ -855,6 +847,8 @@ class Commands:
     def _mqtt(self, args, source):  # on demand
         client = self._app.mqtt
         if args:
+            if args[0] == "note" and source == "mqtt":
+                return self._note(args[1:])
             if args != ["forget"]:
                 self._wrong("mqtt")
             self._allow(_SYSTEM, "mqtt forget", source)
@@ -866,6 +860,23 @@ class Commands:
         if client is None:
             return {"state": "off", "host": self._app.settings.get("mqtt.host")}
         return client.status()
+
+    def _note(self, args):  # on demand
+        """What a bridge has seen (`mqtt note <reason> --mqtt`): it is this board's MQTT then."""
+        mqtt = self._app.mqtt
+        if mqtt is not None and mqtt.client is not None:
+            raise CommandError("mqtt note is for a bridge, and this board has MQTT of its own")
+        reason = events.number(events.REASONS, args[0] if len(args) == 1 else "")
+        if reason in (events.BROKER_UP, events.BROKER_DOWN):
+            kind = events.LINK
+        elif reason in (events.RETAINED, events.DUPLICATE, events.EXPIRED):
+            kind = events.REFUSED
+        else:
+            raise CommandError(
+                "mqtt note takes one of broker_up broker_down retained duplicate expired"
+            )
+        self._app.journal.note(kind, -1, reason, 0, events.BY_MQTT)
+        return {"noted": args[0]}
 
     def _wifi(self, args, source):  # on demand
         network = self._app.network
@@ -912,24 +923,24 @@ class Commands:
     # -- power export ---------------------------------------------------------------------
 
     def _mode(self, args, source):
-        return self._export("modecommand", "mode", args, source)
+        return self._export("firmware.interfaces.modecommand", "mode", args, source)
 
     def _battery(self, args, source):
-        return self._export("modecommand", "battery", args, source)
+        return self._export("firmware.interfaces.modecommand", "battery", args, source)
 
     def _grid(self, args, source):
         if args[:1] == ["set"]:
             self.allow_setting("grid.power_w", 0, source)
-        return self._export("gridcommand", "grid", args, source)
+        return self._export("firmware.interfaces.gridcommand", "grid", args, source)
 
     def _home(self, args, source):
-        return self._export("homecommand", "home", args, source)
+        return self._export("firmware.interfaces.homecommand", "home", args, source)
 
     def _vehicle(self, args, source):
-        return self._export("vehiclecommand", "vehicle", args, source)
+        return self._export("firmware.interfaces.vehiclecommand", "vehicle", args, source)
 
     def _storm(self, args, source):
-        return self._export("modecommand", "storm", args, source)
+        return self._export("firmware.interfaces.modecommand", "storm", args, source)
 
     def _export(self, module, name, args, source):  # on demand
         """A command of power export, from a module of its own: looking is free, the rest is
@@ -937,15 +948,13 @@ class Commands:
         if args:
             self._allow(_SWITCH, name, source)
         gc.collect()
-        __import__("firmware.interfaces." + module)
-        found = sys.modules["firmware.interfaces." + module]
-        unload("firmware.interfaces", module)
+        found = pieces.once(module)
         try:
             return getattr(found, name)(self._app, args, source)
         except found.Refused as error:
             raise CommandError(str(error))
         finally:
-            unload("firmware.power", "profile")
+            pieces.drop("firmware.power.profile")
 
     # -- the end --------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ _TOGETHER = const(15)  # bytes, less one, taken before other tasks get a turn
 _PACKET = b"IMPROV\x01"  # how a packet begins, see improv.py
 _HEAD = const(7)  # bytes of that
 _PACKET_GAP_MS = const(200)  # a pause that ends a packet before its end
+_PACKET_MAX = const(265)  # bytes of the longest packet
+_LIKE = const(4)  # so many of a packet's first 8 bytes in their places: it is one, damaged
 
 _QUIET_KINDS = (events.SETTING, events.LINK, events.STALL, events.STORAGE)
 
@@ -320,11 +322,12 @@ class Console:
                 continue
             size = await self._gather(byte, chunk)
             packet = size >= _HEAD and chunk[:_HEAD] == _PACKET
+            data = memoryview(chunk)[:size]
             try:
                 if packet:
-                    await self._improv(memoryview(chunk)[:size])
-                else:
-                    await self._take(memoryview(chunk)[:size])
+                    await self._improv(data)
+                elif not self._may_hold_packet(data) or not await self._spoilt(data):
+                    await self._take(data)
             except Stalled:
                 self._prompt = False
             self._busy = False
@@ -352,13 +355,44 @@ class Console:
                 waited_ms += _STEP_MS
             byte = self._port.more()
 
-    async def _gather_packet(self, chunk):  # on demand: improv
+    def _may_hold_packet(self, data):
+        """Whether it is worth a closer look: lines and keys seldom have such bytes."""
+        if len(data) < _LIKE or (self._whole and not self._editor.is_fresh()):
+            return False
+        return data[:_LIKE] == b"IMPR" or min(data) < 8
+
+    async def _spoilt(self, data):  # on demand: improv
+        """Whether there is a packet in it whose head is damaged or not at the start of a line: it
+        may have a password in it, so nothing of it is echoed or taken for a line, nor is what
+        comes with it."""
+        size = len(data)
+        for at in range(-_LIKE, size):
+            same = 0
+            for i in range(8):
+                if 0 <= at + i < size and data[at + i] == (_PACKET[i] if i < _HEAD else 3):
+                    same += 1
+            if same >= _LIKE:
+                break
+            if not at & _TOGETHER:
+                await _sleep_ms(0)
+        else:
+            return False
+        if min(data) >= 10 and data[-1] in (10, 13):
+            await self._take(data)  # text, as far as it goes
+        await self._gather_packet(bytearray(_CHUNK), 0)
+        return True
+
+    async def _gather_packet(self, chunk, size=_HEAD):  # on demand: improv
         """The rest of a packet, in which any byte may stand; its size, also of one that is longer
-        than `chunk` or ends too soon."""
-        size = _HEAD
-        end = _HEAD + 3
+        than `chunk` or ends too soon. After a damaged one (`size` 0: of its rest) what comes with
+        it is dropped, because where it ends is not known."""
+        end = size + 3 if size else _PACKET_MAX
         waited_ms = 0
-        while size < end and waited_ms < _PACKET_GAP_MS:
+        while waited_ms < _PACKET_GAP_MS:
+            if size >= end:
+                if end > _CHUNK or sum(chunk[: end - 1]) & 255 == chunk[end - 1]:
+                    break
+                end = _PACKET_MAX
             byte = self._port.more()
             if byte < 0:
                 await _sleep_ms(_STEP_MS)
@@ -368,7 +402,7 @@ class Console:
             if size < _CHUNK:
                 chunk[size] = byte
             size += 1
-            if size == _HEAD + 2:
+            if size == _HEAD + 2 and end == _HEAD + 3:
                 end += byte
             if not size & _TOGETHER:
                 await _sleep_ms(0)
@@ -379,9 +413,7 @@ class Console:
         its own: nobody must wait to switch something off."""
         work = self._joining
         try:
-            from firmware.interfaces import improv
-
-            pieces.drop("firmware.interfaces", "improv")
+            improv = pieces.once("firmware.interfaces.improv")
             joining = work is not None and not work.done()
             work = await improv.answer(self._app, data, self._send_packet, self.note, joining)
             if work is not None:

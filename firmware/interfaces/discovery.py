@@ -41,13 +41,18 @@ _WORD = (None, None, None)
 _TRIPS = {"trips": ("trips", None, None, "total_increasing")}
 _DIAGNOSTICS = {
     "uptime_s": ("uptime", "duration", "s", "total_increasing"),
+    "reset_cause": ("last reset",) + _WORD,
+    "version": ("firmware",) + _WORD,
     "last_event": ("last event", None, None, "measurement"),
     "limits_percent": ("limits",) + _PERCENT,
     "blind_ms": ("blind time", "duration", "ms", "total_increasing"),
     "contactor": ("contactor",) + _WORD,
     "selftest": ("self-test",) + _WORD,
 }
-_LINK = {"wifi": ("Wi-Fi",) + _WORD}
+_LINK = {
+    "wifi": ("Wi-Fi",) + _WORD,
+    "rssi_dbm": ("Wi-Fi signal", "signal_strength", "dBm", "measurement"),
+}
 # (key, label, device class, when it is on)
 _DEVICE_PROBLEMS = (
     ("blocked", "contactor blocked", "problem", "value_json.contactor == 'blocked'"),

@@ -1,6 +1,6 @@
 # What `events` is asked for, and its answer: from the journal's ring in RAM, and from flash when
-# that does not reach back far enough. Loaded when asked for, and dropped again. Called by the
-# outer lane (commands).
+# that does not reach back far enough: its files, then the strip. Loaded when asked for, and
+# dropped again. Called by the outer lane (commands).
 
 import json
 
@@ -14,6 +14,7 @@ _CATCH_UP = const(64)  # how many at once for a reader who asks `since` a number
 _MOST = const(2000)  # more than flash holds
 _SMALL = const(20)  # so many are a table in RAM; a longer answer is given record by record
 _EPOCH = const(0x1000000)
+_AT_ONCE = const(15)  # one less than the records that are read before the control lane's turn
 _TRIPS = (events.TRIPPED, events.LOCKOUT, events.FAULT, events.LEASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -208,7 +209,11 @@ class Listing:
         seq = self._query.since
         keeper = getattr(self._app, "keeper", None)
         if self._deep and keeper is not None:
-            for record in keeper.journal_store.older(seq + 1):
+            turn = 0
+            for record in keeper.journal_store.older(seq + 1, keeper.log()):
+                turn += 1
+                if turn & _AT_ONCE == 0:
+                    self._app.breathe()
                 if record[journal.SEQ] >= min(book.first_seq, self._last + 1):
                     break
                 seq = record[journal.SEQ]

@@ -5,13 +5,13 @@ Called by: outer lane only; `Mqtt(app).run()` is one task of firmware.app. Nothi
 without broker, network or settings the firmware protects all the same.
 
 Events are not queued here: the journal is the queue. `_sent` and `published` are positions in it,
-so an outage of any length costs no memory, and they go out in order when the broker is back.
+so an outage of any length costs no memory, and they go out in order when the broker is back: from
+flash what the ring in RAM has dropped, then from there.
 """
 
 import asyncio
 import json
 import random
-import sys
 from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
@@ -29,6 +29,8 @@ _REFILL_MS = const(200)  # ... and one more for each of these
 _LINK_QUIET_MS = const(60_000)  # one broker_down record a minute at most: the journal is for trips
 _DOWN_MS = const(5_000)  # shorter interruptions are not worth a record
 _SHORT = const(1000)
+_ROOM = const(1980)  # bytes that are one message of the client's rings, with the topic
+_TURN = const(100)  # bytes of JSON made before others have their turn: 3 ms on an RP2040
 _MAX_ARGS = const(8)
 _MAX_ID = const(64)
 
@@ -37,7 +39,8 @@ _FIELDS = ("id", "cmd", "args", "expires")
 
 
 class _Refused(Exception):
-    """A message was not obeyed; the text says why and what would be."""
+    """A message was not obeyed; the text says why and what would be. A second argument: the reason
+    with which it goes on record."""
 
 
 class Mqtt:
@@ -68,7 +71,8 @@ class Mqtt:
         known = app.keeper.published
         self._sent = self.published = max(journal.boot_seq - 1, 0)
         if 0 <= known < self._sent:
-            self._sent = self.published = max(known, journal.first_seq - 1)
+            self._sent = self.published = known
+        self._past = None  # generator of records on flash, while the ring does not reach so far
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
         self._shown: list = [None] * len(app.board.outlets)
         self._long = []  # [topic, payload] too long for the client's ring
@@ -94,6 +98,7 @@ class Mqtt:
             self.client = None
             self._pids.clear()
             self._sent = self.published
+            self._past = None
         while not self._stop:
             if get("mqtt.host"):
                 try:
@@ -117,10 +122,10 @@ class Mqtt:
                     seq = self._app.journal.last_seq
                     due = ticks_diff(now, next_ms) >= 0
                     if due or seq != seen_seq or self._passing:
-                        self._publish_outlets()
+                        await self._publish_outlets()
                     if due or (seq != seen_seq and ticks_diff(now, last_ms) >= _STATE_MS):
                         seen_seq = seq
-                        self._publish_state()
+                        await self._publish_state()
                         last_ms = now
                         next_ms = ticks_add(now, int(get("mqtt.interval_s") * 1000))
                     self._pump()
@@ -143,11 +148,12 @@ class Mqtt:
         for _ in range(_GOODBYE_MS // _POLL_MS):
             if not self.client.connected or self.published >= self._app.journal.last_seq:
                 break
-            self._publish_outlets()
+            await self._publish_outlets()
             self._pump()
+            await self._publish_long()
             await asyncio.sleep_ms(_POLL_MS)
         if self.client.connected:
-            self._publish_outlets()
+            await self._publish_outlets()
             self.client.publish(self.base + "availability", "offline", 1, True, True)
         await self.client.stop(1000)
 
@@ -300,19 +306,33 @@ class Mqtt:
     async def _publish_long(self):
         while self._long:
             topic, make = self._long.pop(0)
-            await self.client.publish_parts(topic, make)
+            text = await _joined(make())
+            if not text or not self.client.publish(topic, text, 1, False, True):
+                await self.client.publish_parts(topic, make)
 
-    def _publish_state(self):
-        state = self._report.state(self._app)
+    async def _state(self):
+        """report.state(), and others have their turns while it is made."""
+        rows = []
+        for outlet in self._app.board.outlets:
+            rows.append(self._report.outlet(self._app, outlet.index))
+            await asyncio.sleep_ms(0)
+        state = self._report.state(self._app, rows)
+        await asyncio.sleep_ms(0)
+        return state
+
+    async def _publish_state(self):
+        state = await self._state()
         topic = self.base + "state"
-        if not self.client.publish(topic, _json(state)) and not self._long:
-            self._long.append((topic, lambda: _pieces(state)))
+        text = await _joined(_pieces(state, 2))
+        if not text or not self.client.publish(topic, text):
+            await self.client.publish_parts(topic, lambda: _pieces(state, 2))
 
-    def _publish_outlets(self):
+    async def _publish_outlets(self):
         """State and reason of each outlet that changed, retained; `on`: the relay is closed.
         QoS 1 and never dropped: the last one is what a newcomer sees."""
         self._passing = False
         for i, outlet in enumerate(self._app.board.outlets):
+            await asyncio.sleep_ms(0)
             figures = self._report.outlet(self._app, i)
             if figures["state"] == "closing":
                 self._passing = True  # lasts three cycles and ends without an event: look again
@@ -328,21 +348,35 @@ class Mqtt:
                 self._shown[i] = shown
 
     def _pump(self):
-        """Hand the next events to the client, a few at a time."""
+        """Hand the next event to the client; each acknowledgement does so, too."""
         journal = self._app.journal
         if len(self._pids) >= _WINDOW or journal.last_seq <= self._sent:
             return
-        for record in journal.since(self._sent):
+        old = None
+        if self._sent + 1 < journal.first_seq:
+            old = self._from_flash()
+        for record in (old,) if old else journal.since(self._sent):
             event = self._report.event(self._app, record)
             seq = event["seq"]
             pid = self.client.publish(self.base + "event", _json(event), 1, False, True)
             if not pid:
+                self._past = None  # that one once more
                 return
             self.events_lost += seq - self._sent - 1
             self._sent = seq
             self._pids.append([pid, seq])
-            if len(self._pids) >= _WINDOW:
-                return
+            return
+
+    def _from_flash(self):  # on demand
+        """The first record after `_sent` that the ring has dropped and flash has, or None."""
+        keeper = self._app.keeper
+        if self._past is None:
+            self._past = keeper.journal_store.older(self._sent + 1, keeper.log())
+        for record in self._past:
+            if self._sent < record[0] < self._app.journal.first_seq:
+                return record
+        self._past = None
+        return None
 
     def _acknowledged(self, pid):
         for entry in self._pids:
@@ -356,16 +390,27 @@ class Mqtt:
         self._pump()
 
     async def _announce(self):  # on demand
+        at = self._announce_at
+        self._announce_at = None  # what is asked for from now on is another one
+        done = False
+        try:
+            done = await self._announced()
+        finally:
+            if not done and self._announce_at is None:
+                self._announce_at = at
+
+    async def _announced(self):  # on demand
+        """Tell Home Assistant; whether that went out."""
         topic = discovery_topic(self.device_id)
         settings = self._app.settings
         if self._forget or not settings.get("mqtt.discovery"):
             # Also what an earlier start has left with the broker.
-            if self.client.publish(topic, b"", 1, True, True):
-                self._announce_at = None
-            return
+            return self.client.publish(topic, b"", 1, True, True)
         outlets = []
         for outlet in self._app.board.outlets:
             outlets.append((outlet.name, _get(settings, outlet.name + ".name") or outlet.name))
+            await asyncio.sleep_ms(0)
+        state = await self._state()
         arguments = (
             self.device_id,
             settings.get("device.name"),
@@ -373,14 +418,12 @@ class Mqtt:
             self._app.version,
             self.base,
             outlets,
-            self._report.state(self._app),
+            state,
             self._app.board,
             settings.get("mqtt.allow"),
         )
         pieces.forget()  # the schema, for the names
-        done = await self.client.publish_parts(topic, lambda: announcement(arguments), True)
-        if done:
-            self._announce_at = None
+        return await self.client.publish_parts(topic, lambda: announcement(arguments), True)
 
     def _changed(self, name):
         """A setting: what Home Assistant was told of names and permissions must follow."""
@@ -410,9 +453,12 @@ class Mqtt:
         command = topic == self.base + "command"
         try:
             if retained:
-                raise _Refused("retained messages are not obeyed: publish without the retain flag")
+                raise _Refused(
+                    "retained messages are not obeyed: publish without the retain flag",
+                    events.RETAINED,
+                )
             if dup:
-                raise _Refused("repeated delivery (DUP) is not obeyed")
+                raise _Refused("repeated delivery (DUP) is not obeyed", events.DUPLICATE)
             if command:
                 request = _decode(payload)
                 self._check_request(request)
@@ -425,7 +471,9 @@ class Mqtt:
             result = self._app.commands.run(name, args, source="mqtt")
             self.commands += 1
         except _Refused as e:
-            self._refuse(topic, request, str(e))
+            if len(e.args) > 1:
+                self._app.journal.note(events.REFUSED, -1, e.args[1], 0, events.BY_MQTT)
+            self._refuse(topic, request, e.args[0])
             return
         except Exception as e:
             if isinstance(e, _command_error()):
@@ -443,7 +491,11 @@ class Mqtt:
     def _result(self, request, result):
         ident = request["id"]
         if not hasattr(result, "parts"):
-            self._answer({"id": ident, "ok": True, "result": result})
+            answer = {"id": ident, "ok": True, "result": result}
+            if _is_deep(result):
+                self._send_parts(lambda: _pieces(answer), ident)
+            else:
+                self._answer(answer)
             return
 
         def parts():
@@ -516,7 +568,9 @@ class Mqtt:
         if "expires" in request:
             self._check_expiry(request["expires"])
         if ident in self._ids:
-            raise _Refused("id was used before: repeated commands are not obeyed")
+            raise _Refused(
+                "id was used before: repeated commands are not obeyed", events.DUPLICATE
+            )
         if len(self._ids) >= 16:
             self._ids.pop(0)
         self._ids.append(ident)
@@ -529,7 +583,7 @@ class Mqtt:
             raise _Refused("the clock is not set, so expires cannot be checked; leave it out")
         late = now - expires
         if late > 0:
-            raise _Refused("expired %d s ago" % late)
+            raise _Refused("expired %d s ago" % late, events.EXPIRED)
 
     def _check_rate(self):
         now = ticks_ms()
@@ -568,6 +622,37 @@ def _pieces(value, depth=3):
     yield "}" if is_dict else "]"
 
 
+def _is_deep(result):
+    """Whether to make JSON of it takes so long that it has to be done in pieces."""
+    for name in result:
+        row = result[name]
+        if isinstance(row, dict):
+            for more in row:
+                if isinstance(row[more], dict):
+                    return True
+        elif isinstance(row, list) and row and isinstance(row[0], dict):
+            return True
+    return False
+
+
+async def _joined(parts):
+    """One text of JSON's pieces; empty when it is longer than the rings take."""
+    found = []
+    size = turn = 0
+    for part in parts:
+        if isinstance(part, str):
+            part = part.encode()
+        found.append(part)
+        size += len(part)
+        turn += len(part)
+        if size > _ROOM:
+            return b""
+        if turn > _TURN:
+            turn = 0
+            await asyncio.sleep_ms(0)
+    return b"".join(found)
+
+
 def _command_error():
     # Loaded with the first command, see App.commands.
     from firmware.interfaces.commands import CommandError
@@ -583,38 +668,18 @@ def discovery_topic(device_id):
 def announcement(arguments):
     """Generator of the discovery message's pieces; `arguments` of discovery.parts(). Needed once
     a connection: the 10 KB of the two modules are worth more as heap, even one of the other's."""
-    from firmware.interfaces import discovery
-
-    parts = discovery.parts
-    _unload("discovery")
-    del discovery
+    parts = pieces.once("firmware.interfaces.discovery").parts
     for part in parts(*arguments):
         yield part
     parts = None
     if arguments[6].get("power"):  # the state
-        from firmware.interfaces import discovery_exports
-
-        parts = discovery_exports.parts
-        _unload("discovery_exports")
-        del discovery_exports
+        parts = pieces.once("firmware.interfaces.discovery_exports").parts
         for part in parts(*arguments):
             yield part
         parts = None
-    from firmware.interfaces import discovery_controls
-
-    parts = discovery_controls.parts
-    _unload("discovery_controls")
-    del discovery_controls
+    parts = pieces.once("firmware.interfaces.discovery_controls").parts
     for part in parts(*arguments):
         yield part
-
-
-def _unload(name):
-    """Drop a module of this package, so that the collector may have its memory."""
-    sys.modules.pop("firmware.interfaces." + name, None)
-    package = sys.modules.get("firmware.interfaces")
-    if hasattr(package, name):
-        delattr(package, name)
 
 
 def _decode(payload):  # on demand: request

@@ -6,7 +6,7 @@ Called by: the outer lane (console task).
 
 from micropython import const
 
-from firmware import events, report
+from firmware import events, pieces, report
 from firmware.storage import journal
 
 _BAR = const(10)
@@ -250,9 +250,8 @@ def events_table(app, records):  # on demand
             continue
         if not count:
             from firmware import timezone
-            from firmware.interfaces import commands
 
-            commands.unload("firmware", "timezone")
+            pieces.drop("firmware.timezone")
             zone = timezone.Zone(app.settings.get("time.zone"))
             yield row % ("seq", "time", "outlet", "kind", "reason", "value", "source")
         count += 1
@@ -315,16 +314,16 @@ def _selftest(app, result):  # on demand
 
 def _cal():
     """Its screens are needed once in a device's life."""
-    from firmware.interfaces import commands, screens_cal
+    from firmware.interfaces import screens_cal
 
-    commands.unload("firmware.interfaces", "screens_cal")
+    pieces.drop("firmware.interfaces.screens_cal")
     return screens_cal
 
 
 def _capture(app, record):
-    from firmware.interfaces import commands, waveform
+    from firmware.interfaces import waveform
 
-    commands.unload("firmware.interfaces", "waveform")
+    pieces.drop("firmware.interfaces.waveform")
     for line in waveform.lines(record):
         yield line
 

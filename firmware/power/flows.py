@@ -7,6 +7,7 @@ from array import array
 
 from micropython import const
 
+from firmware import pieces
 from firmware.protection import outlet as o
 from firmware.storage.energy import GRID_IN, GRID_OUT, HOME_OUT, MONEY
 
@@ -149,13 +150,8 @@ def _span(text: str) -> tuple:  # on demand
 
 def _holds(app, utc: int, days: int, begin: int, length: int) -> bool:  # on demand
     """Whether the dear hours hold at a moment, by local time."""
-    import sys
-
-    import firmware
-    from firmware import timezone
     from firmware.power import schedule
 
+    timezone = pieces.once("firmware.timezone")
     local = timezone.Zone(app.settings.get("time.zone")).local(utc)
-    sys.modules.pop("firmware.timezone", None)
-    firmware.__dict__.pop("timezone", None)
     return schedule.at(((days, begin, length, 0),), local) == 0

@@ -2,17 +2,9 @@
 # the station. A mode never switches anything on; what no longer fits is shed by the dispatcher.
 # Called by station.py; what a mode means is profile.py's, when which one holds schedule.py's.
 
-import sys
-
-from firmware import events
+from firmware import events, pieces
 
 _DAY_S = 86_400
-
-
-def _drop(name):
-    """Forget a module that is needed seldom; a package keeps its modules as attributes."""
-    sys.modules.pop("firmware.power." + name, None)
-    sys.modules["firmware.power"].__dict__.pop(name, None)
 
 
 class Modes:
@@ -45,8 +37,9 @@ class Modes:
 
     def _read(self):
         """Schedule and profiles anew."""
-        from firmware.power import profile, schedule
+        from firmware.power import schedule
 
+        profile = pieces.once("firmware.power.profile")
         settings = self._app.settings
         self._names = profile.names(self._app.board)
         self.note = ""
@@ -55,7 +48,6 @@ class Modes:
         except schedule.ScheduleError as error:
             self._rows = ()
             self.note = "mode.schedule: %s" % error
-        _drop("profile")
         self._texts = self._text()
 
     def _text(self):
@@ -66,8 +58,7 @@ class Modes:
 
     def enter(self, index: int, by: int):
         """This mode holds from now on; `by`: who wants it, of events.SOURCES."""
-        from firmware.power import profile
-
+        profile = pieces.once("firmware.power.profile")
         changed = index != self.now
         name = self._names[index]
         try:
@@ -75,7 +66,6 @@ class Modes:
         except profile.ProfileError as error:  # the board is another one than it was
             found = profile.parse("", index, self._app.board)
             self.note = "mode.%s: %s" % (name, error)
-        _drop("profile")
         self.now = index
         self.name = name
         self.by = by
@@ -138,11 +128,7 @@ class Modes:
         utc = self._app.clock.wall()
         if not utc:
             return -1
-        from firmware import timezone
-
-        zone = timezone.Zone(self._app.settings.get("time.zone"))
-        sys.modules.pop("firmware.timezone", None)
-        sys.modules["firmware"].__dict__.pop("timezone", None)
+        zone = pieces.once("firmware.timezone").Zone(self._app.settings.get("time.zone"))
         return utc + zone.offset(utc)
 
     def run_s(self, now_s: int):

@@ -48,8 +48,7 @@ class Energy:
         gc.collect()
         from firmware.storage import accounts
 
-        pieces.drop("firmware.storage", "accounts", "history")
-        pieces.drop("firmware", "timezone")
+        pieces.drop("firmware.storage.accounts", "firmware.storage.history", "firmware.timezone")
         return accounts
 
     def follow(self, utc: int, up_s: int, rule: str, read):

@@ -56,6 +56,7 @@ _SIZE = const(28)
 _TAIL_RECORDS = const(16)
 _FLUSH_S = const(60)
 _CHUNK_RECORDS = const(16)
+_JOURNAL = const(3)  # kind of such a record in the strip
 
 
 def when_epoch(record) -> int:
@@ -355,10 +356,23 @@ class JournalStore:
 
     # -- reading further back than the ring ---------------------------------------------
 
-    def older(self, seq: int):  # on demand: past
-        """Generator of the records from `seq` on that the segments hold, as Journal.get() gives
-        them. Damaged ones are passed over. No file stays open between two of them, because
-        whoever reads may wait while the journal goes on."""
+    def older(self, seq: int, log=None):  # on demand: past
+        """Generator of the records from `seq` on that the files hold, and after them those that
+        only the strip `log` has, as Journal.get() gives them. Damaged ones are passed over. No
+        file stays open between two of them, because whoever reads may wait while the journal goes
+        on."""
+        for body in self._bodies():
+            if _uint(body, 0) >= seq:
+                yield self._row(body)
+                seq = _uint(body, 0) + 1
+        if log is not None:
+            for body in log.since(_JOURNAL, seq):
+                if _uint(body, 0) >= seq:
+                    yield self._row(body)
+                    seq = _uint(body, 0) + 1
+
+    def _bodies(self):  # on demand: past
+        """Generator of the records in the segments and behind them."""
         buffer = bytearray(_CHUNK_RECORDS * _SIZE)
         for number in (1 - self._active, self._active):
             slot = 0
@@ -368,15 +382,19 @@ class JournalStore:
                     break
                 slot += n
                 for at in range(0, n * _SIZE, _SIZE):
-                    if _uint(buffer, at) < seq or not _is_valid(buffer[at : at + _SIZE]):
-                        continue
-                    row = struct.unpack(_FORMAT, buffer[at : at + _BODY])
-                    seq, uptime_s, epoch, value, ms, boot, kind, outlet, reason, source = row
-                    when = epoch if epoch >= _BOOTS else boot
-                    if when == self._journal.boot:  # as get() has it: only of earlier starts
-                        when = 0
-                    yield seq, kind, outlet, reason, value, source, uptime_s, ms, when
-                    seq += 1
+                    if _is_valid(buffer[at : at + _SIZE]):
+                        yield buffer[at : at + _BODY]
+        tail = self._tail[: self._tail_n * _SIZE]
+        for at in range(0, len(tail), _SIZE):
+            yield tail[at : at + _BODY]
+
+    def _row(self, body):  # on demand: past
+        row = struct.unpack(_FORMAT, body)
+        seq, uptime_s, epoch, value, ms, boot, kind, outlet, reason, source = row
+        when = epoch if epoch >= _BOOTS else boot
+        if when == self._journal.boot:  # as get() has it: only of earlier starts
+            when = 0
+        return seq, kind, outlet, reason, value, source, uptime_s, ms, when
 
     def _read_chunk(self, number, slot, buffer):  # on demand: past
         """Whole records read from a segment; how many."""
@@ -401,10 +419,14 @@ class JournalStore:
             return False
         return pending >= _TAIL_RECORDS or self._journal.now_s - self._flushed_s >= _FLUSH_S
 
-    def flush(self, older=()) -> int:  # on demand: flush
+    def next_seq(self) -> int:
+        """The first record that flush() has not taken yet."""
+        return self._tail_seq() + 1
+
+    def flush(self, older=(), most=-1) -> int:  # on demand: flush
         """Write what is pending; returns how many. Raises files.StorageError: none is lost then,
         the next call tries again. `older`: records as encode() made them, among which are those
-        that the ring has dropped."""
+        that the ring has dropped; `most`: ends after so many of them, for another call."""
         journal = self._journal
         self._flushed_s = journal.now_s
         if not self.pending():
@@ -418,6 +440,8 @@ class JournalStore:
                         self._append_tail()
                     self._seal(record)
                     written += 1
+                    if written == most:
+                        return written
         while True:
             if self._tail_n == _TAIL_RECORDS:
                 self._append_tail()

@@ -10,7 +10,6 @@
 
 import asyncio
 import struct
-import sys
 import time
 
 from micropython import const
@@ -38,6 +37,7 @@ _RESERVE = const(1536)  # bytes of the last block, kept for trips; half of it al
 _FEW = const(3)  # blocks: less is no strip
 
 _AGAINST_APPEND = const(12)  # quiet.FAST, quiet.WAVE
+_NO_MEMORY = "not enough memory to save"
 
 
 class Keeper:
@@ -94,21 +94,17 @@ class Keeper:
     def open(self):
         """Before anything else is read: files that were still to be written are written now, and
         the journal is put together. Never raises."""
-        self.part("keeper_setup").open(self)
+        self.part("firmware.storage.keeper_setup").open(self)
         files.defer(self.later)
 
     def load(self, kept):
         """Trips, heat, energy and relay counters into the controller; `kept`: system.kept()."""
-        self.part("keeper_setup").load(self, kept)
+        self.part("firmware.storage.keeper_setup").load(self, kept)
         self._running = True
 
     def part(self, name: str):
-        """A module of this folder, which goes when its caller is done with it."""
-        module = __import__("firmware.storage." + name, None, None, (name,))
-        # a package keeps its modules as attributes
-        sys.modules.pop("firmware.storage." + name, None)
-        sys.modules["firmware.storage"].__dict__.pop(name, None)
-        return module
+        """A module, which goes when its caller is done with it."""
+        return pieces.once(name)
 
     # -- task ----------------------------------------------------------------------------------
 
@@ -162,21 +158,35 @@ class Keeper:
             bits = quiet.busy(self._app.controller)
         self._worked = False
         try:
-            self._append(bits, now)
+            try:
+                self._append(bits, now)
+            except strip.Full:
+                self._is_full = True  # files and erases make room
             if tidy:
                 self._warn()
             if tidy and not bits:
                 self._tidy(now)
             if self._is_full:
-                self.part("keeper_files").say(self, "no erased flash is left", bits)
+                if tidy or not self.error:
+                    say = self.part("firmware.storage.keeper_files").say
+                    say(self, "no erased flash is left", bits)
             elif self._worked:
                 self.error = ""
                 self._wait_s = 1
         except (files.StorageError, OSError) as error:
-            self.part("keeper_files").say(self, str(error), bits)
-            self._step = 0
-            self._retry_s = now + self._wait_s
-            self._wait_s = min(self._wait_s * 2, _RETRY_S)
+            self.part("firmware.storage.keeper_files").say(self, str(error), bits)
+            self._later(now)
+        except MemoryError:  # nothing may be allocated here
+            if not self.error:
+                self._app.journal.add(events.STORAGE, -1, events.UNSAVED, 0, events.BY_STORAGE)
+            self.error = _NO_MEMORY
+            self._later(now)
+
+    def _later(self, now):
+        """Not now: again after 1, 2, 4 ... 60 s."""
+        self._step = 0
+        self._retry_s = now + self._wait_s
+        self._wait_s = min(self._wait_s * 2, _RETRY_S)
 
     def log(self):
         """The strip, when it has enough blocks to be of use."""
@@ -186,11 +196,16 @@ class Keeper:
         """Say once that the strip will soon be full."""
         log = self.log()
         if log is not None:
-            few = log.blanks() <= len(log) >> 4
+            few = self.is_short()
             if few and not self._warned:
                 journal = self._app.journal
                 journal.add(events.WARNING, -1, events.UNSAVED, 0, events.BY_STORAGE)
             self._warned = few
+
+    def is_short(self) -> bool:
+        """Whether the strip will soon be full."""
+        log = self.log()
+        return log is not None and log.blanks() <= len(log) >> 4
 
     def _on(self) -> list:
         """Names of the outlets that are on."""
@@ -216,8 +231,8 @@ class Keeper:
         may = log is not None and not bits & _AGAINST_APPEND
         waited = now - self._state_s
         if controller.latch_dirty and (may or fram is not None or (log is None and not bits)):
-            controller.latch_dirty = False
             self._compose()
+            controller.latch_dirty = False
         if self._fresh and (may or fram is not None):
             if fram is not None:
                 fram[1].save(self._text.encode())
@@ -317,28 +332,30 @@ class Keeper:
 
     def _tidy(self, now):
         """One thing that erases."""
-        if not self._step and self._is_due(now):
+        log = self.strip
+        erase = log is not None and not self._step and log.can_erase()
+        if not self._step and not (erase and not log.blanks()) and self._is_due(now):
             self._step = 1
         if self._step:
             began = time.ticks_us()
-            self.part("keeper_files").do_step(self, now)
+            self.part("firmware.storage.keeper_files").do_step(self, now)
             self.writes += 1
             took = time.ticks_diff(time.ticks_us(), began)
             self.file_us = (self.file_us + took) & 0x1FFFFFFF
             self.write_us = max(self.write_us, took)
             self._worked = True
-        elif self.strip is not None:
-            if self.strip.can_erase():
-                self.strip.erase()
-                self._worked = True
-            elif self._missing:
-                self.part("keeper_files").make(self)
+        elif erase:
+            log.erase()
+            self._is_full = False
+            self._worked = True
+        elif log is not None and self._missing:
+            self.part("firmware.storage.keeper_files").make(self)
 
     def _is_due(self, now) -> bool:
         """Whether the files are to be written: all of them, one in each turn."""
         since = now - self._round_s
         log = self.log()
-        if files.waiting or (log is None and self._text):
+        if files.waiting or self._is_full or (log is None and self._text):
             return True
         if since < _SOON_S:
             return False
@@ -354,7 +371,7 @@ class Keeper:
         bits = quiet.busy(self._app.controller)
         if not bits and path not in files.waiting:
             return False
-        self.part("keeper_files").put(self, path, payload, bits)
+        self.part("firmware.storage.keeper_files").put(self, path, payload, bits)
         return True
 
     # -- questions -----------------------------------------------------------------------------
@@ -373,10 +390,10 @@ class Keeper:
 
     def stats(self) -> dict:
         """Blindness, wear and what waits, for diagnosis."""
-        result: dict = self.part("keeper_files").stats(self)
+        result: dict = self.part("firmware.storage.keeper_files").stats(self)
         return result
 
     def text(self) -> str:
         """The same in a line for people."""
-        text: str = self.part("keeper_files").text(self)
+        text: str = self.part("firmware.storage.keeper_files").text(self)
         return text

@@ -12,8 +12,10 @@ _HEAT_STEP = const(50)  # permille: less is not worth writing a file
 _PART = const(900)  # bytes of a file in one record
 _RESERVE = const(1536)  # as in keeper.py
 _AGAINST_APPEND = const(12)
+_AT_ONCE = const(64)  # records of the strip that go into the journal's files in one turn
 _MORE = const(1)  # flags of such a part
 _DONE = const(2)
+_PLACE = const(2)  # its number stands in the bits from this one on
 
 
 def do_step(keeper, now):
@@ -37,29 +39,33 @@ def do_step(keeper, now):
             keeper._fresh = False
             keeper._latched = app.controller.latched()
     elif step == 2:
-        keeper.journal_store.flush(_older(keeper))
+        if keeper.journal_store.flush(_older(keeper), _AT_ONCE) == _AT_ONCE:
+            return  # there are more
         keeper._logged = max(keeper._logged, keeper.journal_store.stored_seq)
     elif step == 3:
         totals = keeper._totals()
-        published = -1 if app.mqtt is None else app.mqtt.published
+        published = keeper.published if app.mqtt is None else app.mqtt.published
         if totals != keeper._kept_mwh or published > keeper.published:
             outlets = app.board.outlets
             table: dict = {x.name: totals[x.index] for x in outlets}
             if app.energy.more:
                 table["flows"] = app.energy.more[:]
             if published >= 0:
-                table["published"] = keeper.published = published
+                table["published"] = published
             table["at"] = app.energy.mark(app.clock.wall(), totals)
             keeper.counters.save(table)
             keeper._kept_mwh = totals
+            keeper.published = published
     elif step == 4:
         switching = app.controller.switching
         if switching.relays.dirty:
             keeper.relay_store.save(switching.setup("stored"))
             switching.relays.dirty = False
-    elif files.waiting:
-        write_waiting(keeper, next(iter(files.waiting)))
-        return
+    elif step == 5:
+        for path in files.waiting:
+            if write_waiting(keeper, path):
+                return
+            break  # it waits on
     elif app.energy.waiting:
         app.energy.flush()
         return
@@ -76,18 +82,17 @@ def do_step(keeper, now):
 
 
 def _older(keeper):
-    """Generator of the journal's records in the strip."""
+    """Generator of the journal's records in the strip, those that are to be flushed next."""
     log = keeper.log()
     if log is not None:
-        for kind, payload in log.records():
-            if kind == strip.JOURNAL:
-                yield payload
+        yield from log.since(strip.JOURNAL, keeper.journal_store.next_seq())
 
 
 def make(keeper):
     """One more block for the strip."""
     number = keeper._missing.pop()
-    block = keeper.part("strip_setup").make(keeper._device, keeper._app.folder, number)
+    setup = keeper.part("firmware.storage.strip_setup")
+    block = setup.make(keeper._device, keeper._app.folder, number)
     if block < 0:
         keeper._missing = []  # the flash is full: this is all there will be
     else:
@@ -107,21 +112,24 @@ def put(keeper, path: str, payload, bits: int):
     name = path.encode()
     for at in range(0, max(len(payload), 1), _PART):
         part = payload[at : at + _PART]
-        flags = _MORE if at + _PART < len(payload) else 0
+        flags = at // _PART << _PLACE | (_MORE if at + _PART < len(payload) else 0)
         head = struct.pack("<BBH", flags, len(name), len(part))
         log.append(strip.FILE, head + name + part)
     files.waiting[path] = payload
 
 
-def write_waiting(keeper, path):
-    """Write a file that waits, then say so in the strip."""
+def write_waiting(keeper, path) -> bool:
+    """Write a file that waits, then say so in the strip. False: the strip is full. The file waits
+    on then: the record in the strip would replace a newer version at the next start."""
     files.replace_file(path, files.waiting[path])
     name = path.encode()
-    files.waiting.pop(path)
     try:
         keeper.strip.append(strip.FILE, struct.pack("<BBH", _DONE, len(name), 0) + name)
-    except files.StorageError:
-        pass  # full: its blocks are erased next, and until then it is written once more
+    except strip.Full:
+        keeper._is_full = True
+        return False
+    files.waiting.pop(path)
+    return True
 
 
 def say(keeper, text, bits):

@@ -2,6 +2,7 @@
 # them. Called by keeper.py, which drops it again.
 
 import struct
+import time
 
 from micropython import const
 
@@ -10,6 +11,10 @@ from firmware.storage.latch import LatchStore
 
 _MORE = const(1)  # flags of a part of a file, as in keeper_files.py
 _DONE = const(2)
+_PLACE = const(2)
+_BOOT_MS = const(2000)
+_HEAT_STEP = const(50)  # permille, as in keeper_files.py
+_DUE_S = const(60)  # energy and heat are due
 
 
 def open(keeper):
@@ -23,7 +28,7 @@ def open(keeper):
         if hasattr(device, "numbers"):
             keeper.strip = strip.Strip(device, device.numbers())
         elif device is not None:
-            setup = keeper.part("strip_setup")
+            setup = keeper.part("firmware.storage.strip_setup")
             found = setup.find(device, app.folder)
             keeper._missing = [n for n in range(setup.wanted(device)) if n not in found]
             keeper.strip = strip.Strip(device, found.values())
@@ -38,6 +43,7 @@ def open(keeper):
 def _replay(keeper):
     base = None
     parts: dict = {}
+    begun: dict = {}
     for kind, payload in keeper.strip.records():
         if kind == strip.JOURNAL:
             keeper.journal_store.take(payload)
@@ -59,30 +65,37 @@ def _replay(keeper):
         elif kind == strip.LATCH:
             keeper._text = bytes(payload).decode()
         elif kind == strip.FILE:
-            _collect(payload, parts)
-    if keeper.strip.bad:
+            _collect(payload, parts, begun)
+    log = keeper.strip
+    if log.bad > log.torn:
+        keeper.note = "%d places of the strip are damaged, the rest of it is read" % log.bad
+    elif log.bad:
         keeper.note = "a record was torn by the power cut, nothing before it is lost"
-    for path in parts:
-        if isinstance(parts[path], bytes):
-            files.waiting[path] = parts[path]
+    files.waiting.update(parts)
     try:
         for path in list(files.waiting):  # all outlets are open: now
-            keeper.part("keeper_files").write_waiting(keeper, path)
+            keeper.part("firmware.storage.keeper_files").write_waiting(keeper, path)
     except files.StorageError as error:
         keeper.note = str(error)
 
 
-def _collect(payload, parts):
-    """A part of a file: {path: [what has come of it]}, bytes when it is whole."""
+def _collect(payload, parts, begun):
+    """A part of a file. `parts`: {path: what is whole}, `begun`: {path: [what has come of it]}. A
+    version of which a part is missing does not count, and the one before it does."""
     flags, length, size = struct.unpack_from("<BBH", payload)
     path = bytes(payload[4 : 4 + length]).decode()
-    content = bytes(payload[4 + length : 4 + length + size])
     if flags & _DONE:
         parts.pop(path, None)
+        return
+    place = flags >> _PLACE
+    have = begun.pop(path, []) if place else []
+    if len(have) != place:
+        return
+    have.append(bytes(payload[4 + length : 4 + length + size]))
+    if flags & _MORE:
+        begun[path] = have
     else:
-        begun = parts.get(path)
-        begun = begun + [content] if isinstance(begun, list) else [content]
-        parts[path] = begun if flags & _MORE else b"".join(begun)
+        parts[path] = b"".join(have)
 
 
 def _unpack(keeper, payload):
@@ -161,6 +174,43 @@ def load(keeper, kept):
     app.energy.accounts().load(app.energy, app.totals_mwh(), mark)
     app.controller.switching.setup("restore", keeper.relay_store.load())
     keeper._found = None
+    dirty = app.controller.latch_dirty
+    if keeper._heat_moved(_HEAT_STEP):
+        dirty = True
+        keeper._state_s = -_DUE_S
+    if dirty or keeper.is_short():
+        if not app.controller.latch_dirty:
+            keeper._on_before = store.on  # they may be closed again
+        _settle(keeper)
+        keeper._on_before = None
+
+
+def _settle(keeper):
+    """All outlets are open, and nothing is missed while flash is erased: a trip or heat that only
+    the kept words know of goes to flash, and room is made in a strip that is short of it. (A
+    device that starts again and again, each time for some seconds, has no other time for it.)
+
+    Takes 2 s, and what is under way then: at most a file, six erases of 400 ms by the data sheet.
+    The watchdog has 8 s, and is not even running yet, but after `exit` and a soft reset."""
+    began = time.ticks_ms()
+    log = keeper.log()
+    try:
+        try:
+            keeper._append(0, 0)
+        except strip.Full:
+            keeper._is_full = True
+        if keeper._fresh or keeper.is_short():
+            keeper._step = 1
+        while time.ticks_diff(time.ticks_ms(), began) < _BOOT_MS:
+            if keeper._step:
+                keeper.part("firmware.storage.keeper_files").do_step(keeper, 0)
+            elif log is not None and log.can_erase():
+                log.erase()
+            else:
+                break
+    except (files.StorageError, OSError) as error:
+        keeper.part("firmware.storage.keeper_files").say(keeper, str(error), 0)
+        keeper._step = 0  # nothing is lost from memory: the task tries again
 
 
 def _open_fram(keeper, kilobytes):

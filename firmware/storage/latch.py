@@ -83,12 +83,12 @@ class LatchStore:
         text = json.dumps(stored)
         if text == self._last:
             return ""
-        self._last = text
         if heat or trips:
             stored["at"] = at
+        stored["n"] = self.serial + 1
+        text, self._last = json.dumps(stored), text  # all or nothing, should memory end here
         self.serial += 1
-        stored["n"] = self.serial
-        return json.dumps(stored)
+        return text
 
     def write(self, text: str):
         """Replace the file. Raises files.StorageError; the older version is intact then."""

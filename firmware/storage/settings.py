@@ -9,7 +9,6 @@ with `<outlet>.` exist once for each outlet of the board and are expanded by nam
 """
 
 import json
-import sys
 
 from micropython import const
 
@@ -226,12 +225,6 @@ def words(row, value) -> str:  # on demand: schema
     return str(value)
 
 
-def _drop(name):
-    """Forget a module that is needed seldom; a package keeps its modules as attributes."""
-    sys.modules.pop("firmware.storage." + name, None)
-    sys.modules["firmware.storage"].__dict__.pop(name, None)
-
-
 class SettingError(Exception):
     """A setting was refused; the text names it, what was wrong and what is allowed."""
 
@@ -357,7 +350,7 @@ def check(entry, value):  # on demand: change
         if kind == ZONE:
             from firmware import timezone
 
-            pieces.drop("firmware", "timezone")
+            pieces.drop("firmware.timezone")
             timezone.Zone(value)
         if kind == HOSTS:
             from lib import datagram  # the task that asks these servers drops it again
@@ -378,12 +371,7 @@ def _profile(entry, value):  # on demand: change
     """A text about modes, checked; SettingError says which part of it is wrong."""
     if len(value) > 160 or printable(value) != value:
         raise ValueError
-    import sys
-
-    from firmware.power import profile
-
-    sys.modules.pop("firmware.power.profile", None)
-    sys.modules["firmware.power"].__dict__.pop("profile", None)
+    profile = pieces.once("firmware.power.profile")
     try:
         return profile.check(entry[NAME], value, entry[MAX])
     except profile.ProfileError as error:
@@ -576,7 +564,7 @@ class Settings:
         key = "\n%s%s: " % ("*." if outlet else "", row[NAME])
         at = texts.TEXT.find(key) + len(key)
         text = texts.TEXT[at : texts.TEXT.find("\n", at)]
-        _drop("settings_help")
+        pieces.drop("firmware.storage.settings_help")
         return text
 
     def disabled(self) -> list:
@@ -653,7 +641,7 @@ class Settings:
                 try:
                     settings_rules.fit(self, self._board, new)
                 finally:
-                    _drop("settings_rules")
+                    pieces.drop("firmware.storage.settings_rules")
                 return
 
     def _put(self, entry, value):  # on demand: change

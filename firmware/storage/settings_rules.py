@@ -1,6 +1,7 @@
 # Which settings go with each other and with the board, beyond the range of each. Loaded when one
 # of them is set, and dropped again. Called by Settings.
 
+from firmware import pieces
 from firmware.storage.settings import DEFAULT, NAME, SCHEMA, SettingError
 
 # Of two settings the first must stay below the second, or a stage would never act.
@@ -78,12 +79,7 @@ def fit(settings, board, new: dict):
 
 def _span(text):
     """SettingError when the hours of the peak rates are not understood."""
-    import sys
-
-    from firmware.power import schedule
-
-    sys.modules.pop("firmware.power.schedule", None)
-    sys.modules["firmware.power"].__dict__.pop("schedule", None)
+    schedule = pieces.once("firmware.power.schedule")
     why = "it is one span"
     if ";" not in text:
         try:

@@ -36,10 +36,15 @@ def _named(device) -> dict:
     read = device.readblocks
     for block in range(device.ioctl(4, 0)):  # 212 of them: each turn counts
         read(block, head, 0)
-        if head[0] == 0x54 and head[:4] == MAGIC:
+        if (head[0] == 0x54 or head[1] == 0x47) and _differ(head) < 2:
             name = bytes(head)
             found[name] = -1 if name in found else block
     return found
+
+
+def _differ(head) -> int:
+    """How many bytes of the magic are wrong: one does not cost the block."""
+    return sum([head[i] != MAGIC[i] for i in range(4)])
 
 
 def _block_of(path, found) -> int:

@@ -469,4 +469,5 @@ def test_staged_files_on_a_stock_image_boot_and_protect(stock_image: Path) -> No
     answer = chip.ask("selftest")
     assert answer["passed"], answer
     heap = next(row["text"] for row in answer["tests"] if row["name"] == "heap")
-    assert int(heap.split()[0]) >= 50_000, f"{heap}, with the code in RAM"
+    # 25 KB less, and more, when functions do not run from flash (firmware/hal/inplace.py)
+    assert int(heap.split()[0]) >= 105_000, heap

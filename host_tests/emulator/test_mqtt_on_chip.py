@@ -1,4 +1,7 @@
-"""lib/mqtt.py on the emulated RP2040: no step of it holds the loop up for a mains cycle."""
+"""MQTT on the emulated RP2040: what it costs the fast lane and the control lane.
+
+`python -m tools.bench.lanes` measures the same for longer.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 from host_tests.emulator.conftest import Bench
 from tools import stage
+from tools.bench import lanes
 from tools.emulator import EmulatedPico
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,3 +38,20 @@ def test_no_step_takes_a_mains_cycle_nor_delays_a_scan(stock_image: Path) -> Non
     assert len(longest) == 7
     assert max(longest.values()) < CYCLE_US, longest
     assert SCAN_US <= between_us < SCAN_US + 50, "the fast lane must not notice any of it"
+
+
+def test_no_turn_of_the_whole_of_mqtt_takes_a_mains_cycle() -> None:
+    """Commands, refusals, state, events, answers, discovery, and a broker that goes and comes
+    back; a collection of the heap has a turn of its own."""
+    longest_ms = lanes.turn_ms("on", seconds=5.0)
+    print(f"longest turn: {longest_ms} ms")
+    assert 1.0 < longest_ms <= lanes.CYCLE_MS
+
+
+def test_a_busy_mqtt_delays_no_trip_and_a_handshake_the_control_lane_for_a_second() -> None:
+    latencies, told, gap_ms = lanes.trips(15)
+    print(f"trips in {latencies[-1]:.0f} us at most, control lane paused {gap_ms:.0f} ms")
+    assert told["broker"]["handshakes"] > 1 and told["mqtt"]["connects"] > 1
+    assert told["mqtt"]["commands"] > 5
+    assert latencies[-1] <= 1000
+    assert 820 <= gap_ms < 1500

@@ -43,9 +43,19 @@ class FakeController:
 
 
 class FakeKeeper:
-    """`published`: number of the last event that the broker has, as flash knows it, or -1."""
+    """`published`: number of the last event that the broker has, as flash knows it, or -1. Flash
+    has none of the records that the ring drops."""
 
     published = -1
+
+    def __init__(self):
+        self.journal_store = self
+
+    def log(self):
+        return None
+
+    def older(self, seq, log):
+        return iter(())
 
 
 class FakeApp:
@@ -116,7 +126,7 @@ class FakeApp:
         for row in outlets.values():
             row["relay"] = {"operations": 12, "load_breaks": 3, "largest_break_a": 18}
 
-    def state(self, app):
+    def state(self, app, rows=None):
         outlets = {}
         for i, outlet in enumerate(self.board.outlets):
             outlets[outlet.name] = self.outlet(app, i)
@@ -124,6 +134,7 @@ class FakeApp:
             "device": self.device_id,
             "version": self.version,
             "uptime_s": 12,
+            "reset_cause": "power_on",
             "mode": "outlets",
             "supply": {"voltage_v": 240.0, "frequency_hz": 60.0, "l1_v": 120.1, "l2_v": 119.9},
             "total": {"power_w": 985.0, "limit_w": 9600},
@@ -133,6 +144,7 @@ class FakeApp:
             },
             "temperature_c": 31.5,
             "outlets": outlets,
+            "link": {"wifi": "up", "address": "10.0.0.7", "rssi_dbm": -61, "mqtt": "up"},
             "last_event": self.journal.last_seq,
         }
 

@@ -62,6 +62,7 @@ class FakeApp:
         self.controller = FakeController(self)
         self.commands = Commands(self, self)
         self.stopped = ""
+        self.breaths = 0  # turns of the control lane in the middle of something
         self.clock = Clock()
         self.energy = Energy("", len(self.board.outlets))
         self.tests = [
@@ -76,6 +77,9 @@ class FakeApp:
     def stop(self, why, by):
         self.stopped = why
         self.stopped_by = by
+
+    def breathe(self):
+        self.breaths += 1
 
     def selftest(self):
         return self.tests

@@ -16,7 +16,8 @@ class PowerCut(Exception):
 
 class NorFlash:
     """`blocks` blocks that all belong to the strip. `cut_after`: bytes until the power goes (an
-    erase counts as a block); None: never. `stuck`: addresses of cells that cannot be cleared."""
+    erase counts as a block); None: never. `stuck`: addresses of cells that cannot be cleared,
+    `worn`: of those that an erase does not set any more."""
 
     def __init__(self, blocks: int = 30) -> None:
         self.data = bytearray(b"\xff" * (BLOCK * blocks))
@@ -25,6 +26,7 @@ class NorFlash:
         self.pages = 0
         self.cut_after: int | None = None
         self.stuck: set[int] = set()
+        self.worn: set[int] = set()
         self.fails = 0  # so many writes to come are answered with an error
         self.on_erase: Callable[[int], None] = lambda block: None
         self.on_page: Callable[[], None] = lambda: None
@@ -68,7 +70,8 @@ class NorFlash:
                 self.fails -= 1
                 return -5
             n = self._reach(BLOCK)
-            self.data[arg * BLOCK : arg * BLOCK + n] = b"\xff" * n
+            for at in range(arg * BLOCK, arg * BLOCK + n):
+                self.data[at] = 0 if at in self.worn else 255
             self._cut()
             self.erases[arg] += 1
         return 0

@@ -34,11 +34,17 @@ class TornFlash:
         self.torn = 0  # cuts that came while something was in flight
         self.programmed = 0  # bytes
         self.erases = before.erases if before else bytearray(4 * blocks)  # of each, 32 bits
+        self.on_cut = None  # called when the power goes in the middle of something
         self.overwritten = 0  # bytes that a write wanted other than the cells can become
 
     def cut(self):
         """The power goes now."""
         self.dead = True
+
+    def _die(self):
+        self.dead = True
+        if self.on_cut is not None:
+            self.on_cut()
 
     def erased(self, block: int) -> int:
         """How often a block was erased."""
@@ -70,7 +76,7 @@ class TornFlash:
         assert at + size <= len(self.data), "beyond the end"
         if 0 <= self.left < size:
             self._tear_page(at, memoryview(buffer), self.left)
-            self.dead = True
+            self._die()
             return -_EIO
         if self.left >= 0:
             self.left -= size
@@ -109,7 +115,7 @@ class TornFlash:
     def _erase(self, block):
         if 0 <= self.left < BLOCK:
             self._tear_erase(block * BLOCK)
-            self.dead = True
+            self._die()
             return -_EIO
         if self.left >= 0:
             self.left -= BLOCK

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from firmware import __version__
 from tools.runtime import homeassistant
 from tools.runtime.broker import Mosquitto
 from tools.simulator.device import ROOT, SimulatedDevice
@@ -130,7 +131,12 @@ def board(broker: Mosquitto) -> Iterator[Callable[..., SimulatedPort]]:
 
     def start(name: str = "simulated", **settings: Any) -> SimulatedPort:
         known = {"mqtt.host": "127.0.0.1", "mqtt.port": broker.port, "device.id": "dut"}
-        port = SimulatedPort(SimulatedDevice(name, settings={**known, **settings}))
+        device = SimulatedDevice(name, settings={**known, **settings})
+        if "wifi.ssid" in settings:
+            device.flash.mkdir(parents=True, exist_ok=True)
+            air = {"networks": [{"ssid": settings["wifi.ssid"], "password": "", "rssi": -61}]}
+            (device.flash / "radio.json").write_text(json.dumps(air))
+        port = SimulatedPort(device)
         running.append(port)
         return port.__enter__()
 
@@ -165,7 +171,7 @@ def live(entities: dict[str, dict[str, Any]]) -> bool:
 def test_what_home_assistant_makes_of_the_device(
     house: Callable[[], HomeAssistant], board: Callable[..., SimulatedPort]
 ) -> None:
-    port = board(**{"mqtt.allow": "all", "device.name": "Truck"})
+    port = board(**{"mqtt.allow": "all", "device.name": "Truck", "wifi.ssid": "yard"})
     ha = house()
     entities = ha.wait(live)
     said = ha.tell(do="entities")
@@ -192,6 +198,14 @@ def test_what_home_assistant_makes_of_the_device(
     for key in ("uptime_s", "last_event", "limits_percent", "contactor", "blind_ms", "selftest"):
         assert entities[key]["category"] == "diagnostic"
         assert entities[key]["state"] not in ("unknown", "unavailable"), key
+    assert entities["reset_cause"]["state"] == "power_on"
+    assert entities["version"]["state"] == __version__
+    assert entities["link_wifi"]["state"] == "up"
+    signal = entities["link_rssi_dbm"]
+    assert (float(signal["state"]), signal["device_class"]) == (-61, "signal_strength")
+    assert signal["attributes"]["unit_of_measurement"] == "dBm"
+    for key in ("reset_cause", "version", "link_wifi", "link_rssi_dbm"):
+        assert entities[key]["category"] == "diagnostic"
     for key in ("blocked", "derated", "unprotected"):
         assert entities[key]["state"] == "off"
     broken = [

@@ -8,16 +8,16 @@ import json
 import sys
 import time
 
+from firmware import pieces
 from firmware.hal import network  # noqa: F401  (the app has it anyway)
 from firmware.interfaces import discovery, discovery_controls
-from firmware.interfaces.mqtt import Mqtt, _unload
+from firmware.interfaces.mqtt import Mqtt
 from host_tests.fakes.fake_app import FakeApp
 
 # The table of interned names doubles when it is full, which would count as the client's: on a
 # board most names of the interface are in flash or short (tools/shrink.py).
 del discovery, discovery_controls
-_unload("discovery")
-_unload("discovery_controls")
+pieces.drop("firmware.interfaces.discovery", "firmware.interfaces.discovery_controls")
 
 
 class Device:

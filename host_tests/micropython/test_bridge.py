@@ -260,6 +260,16 @@ def test_switching_and_what_is_refused(
         peer.publish(BASE + "outlet/bed2/set", "", retain=True)
         assert refusal() == "payload must be one of ON OFF RESET"
         assert not closed(port, "bed2")
+
+        def on_record() -> list[tuple[str, str]]:
+            events = told(peer, BASE)
+            return [(x["event"], x["reason"]) for x in events if x["source"] == "mqtt"]
+
+        peer.wait(lambda: {("link", "broker_up"), ("refused", "retained")} <= set(on_record()))
+        order = {"id": 7, "cmd": "mqtt", "args": ["note", "broker_down"]}
+        peer.publish(BASE + "command", json.dumps(order))
+        assert refusal() == "mqtt note is for the bridge itself"
+        assert ("link", "broker_down") not in on_record()
         peer.publish(BASE + "outlet/bed1/set", "ON")
         peer.wait(lambda: shown(peer).get("on"))
         assert closed(port)

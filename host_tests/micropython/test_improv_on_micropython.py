@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from host_tests.fakes.improv_peer import Reader, call, credentials, texts
+from host_tests.scenarios.test_scenarios_small import HEAP
 from tools.simulator.device import SimulatedDevice
 from tools.simulator.port import SimulatedPort
 
@@ -84,9 +85,14 @@ class Browser:
         os.close(self._port)
 
 
-def test_a_new_board_is_brought_into_the_network(tmp_path: Path) -> None:
-    """What a browser does, in its order, and the board comes back to the network by itself."""
-    device = SimulatedDevice("simulated", flash=tmp_path / "flash", seed=5)
+@pytest.mark.parametrize("frozen", [True, False], ids=["frozen", "in a Pico W's heap"])
+def test_a_new_board_is_brought_into_the_network(tmp_path: Path, frozen: bool) -> None:
+    """What a browser does, in its order, and the board comes back to the network by itself. Also
+    with the small tree of a stock image, in the heap that it has."""
+    heap = None if frozen else HEAP
+    device = SimulatedDevice(
+        "simulated", flash=tmp_path / "flash", seed=5, frozen=frozen, heap=heap
+    )
     (tmp_path / "flash").mkdir(exist_ok=True)
     air = {"networks": [{"ssid": "yard", "password": "12345678", "rssi": -60}]}
     (tmp_path / "flash" / "radio.json").write_text(json.dumps(air))
@@ -100,6 +106,10 @@ def test_a_new_board_is_brought_into_the_network(tmp_path: Path) -> None:
             browser.send(call(4))
             rows = [texts(data)[1] for kind, data in browser.until((4, b"\x04\x00")) if kind == 4]
             assert rows == [["yard", "-60", "YES"], []]
+            damaged = bytearray(credentials("yard", "12345678"))
+            damaged[2] ^= 0x10
+            browser.send(bytes(damaged))
+            browser.until_ready()
             browser.send(credentials("yard", "wrong-word"))
             assert browser.until((2, b"\x03"))[-3:] == [(1, b"\x03"), (1, b"\x02"), (2, b"\x03")]
             browser.send(credentials("yard", "12345678"))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from host_tests.micropython.conftest import ROOT, Device
-from host_tests.micropython.mqtt_peers import CONNACK, Peer, Scripted, publish
+from host_tests.micropython.mqtt_peers import CONNACK, Peer, Proxy, Scripted, publish
 from tools.runtime.broker import Mosquitto
 
 Start = Callable[..., Device]
@@ -73,6 +73,16 @@ def refusals(peer: Peer) -> list[str]:
     """Reasons on `response` of what had no id."""
     said = [json.loads(text) for text in peer.texts(BASE + "response")]
     return [answer["error"] for answer in said if answer["id"] is None]
+
+
+def on_record(peer: Peer) -> list[str]:
+    """Reasons of the refused commands in the journal, from `event`."""
+    told = [json.loads(text) for text in peer.texts(BASE + "event")]
+    return [
+        event["reason"]
+        for event in told
+        if (event["event"], event["source"]) == ("refused", "mqtt")
+    ]
 
 
 def test_topics_on_connecting_and_at_the_end(
@@ -148,6 +158,7 @@ def test_retained_command_is_not_obeyed(mosquitto: Mosquitto, peer: Peer, start:
     assert all("retain" in reason for reason in refusals(peer))
     device.tell(do="log")
     assert device.expect("log")["log"] == []
+    peer.wait(lambda: on_record(peer) == ["retained", "retained"])
     # obeyed when it comes live, although with the retain flag: then the broker does not set it
     peer.publish(f"{BASE}outlet/bed1/set", "ON", retain=True)
     device.wait_for(lambda s: s["commands"] == 1)
@@ -307,6 +318,35 @@ def test_expired_and_repeated_ids(mosquitto: Mosquitto, peer: Peer, start: Start
     peer.publish(BASE + "command", '{"id": 2, "cmd": "status"}')
     peer.wait(lambda: len(peer.texts(BASE + "response")) == 3)
     assert "used before" in json.loads(peer.texts(BASE + "response")[-1])["error"]
+    peer.wait(lambda: on_record(peer) == ["expired", "duplicate"])
+    for _ in range(60):  # goes on record a few times, and then no more
+        peer.client.publish(BASE + "command", '{"id": 2, "cmd": "status"}', 1)
+    device.wait_for(lambda s: s["refused"] == 62 and s["events_waiting"] == 0)
+    assert on_record(peer) == ["expired"] + ["duplicate"] * 19
+
+
+def test_what_was_sent_to_an_earlier_start_never_arrives(
+    mosquitto: Mosquitto, peer: Peer, start: Start
+) -> None:
+    """A broker repeats what was not acknowledged, and keeps what comes meanwhile, for a session
+    that lasts. This one is clean, so that no list of ids has to outlive a restart."""
+    with Proxy(mosquitto.port) as line:
+        device = start(line.port)
+        online(device, peer)
+        assert ask(peer, id="a", cmd="on", args=["bed1"])["ok"]
+        line.freeze()
+        peer.publish(f"{BASE}outlet/cabin1/set", "ON")
+        peer.publish(BASE + "command", '{"id": "b", "cmd": "on", "args": ["cabin2"]}')
+        device.kill()
+        line.cut()
+    peer.publish(f"{BASE}outlet/cabin1/set", "ON")
+    peer.publish(BASE + "command", '{"id": "c", "cmd": "on", "args": ["cabin2"]}')
+    device = start(mosquitto.port)
+    online(device, peer)
+    assert ask(peer, id="d", cmd="on", args=["bed2"])["ok"]
+    device.tell(do="log")
+    assert device.expect("log")["log"] == [["on", 3]]
+    assert device.stats()["refused"] == 0, "none of it came"
 
 
 def test_command_rate(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:

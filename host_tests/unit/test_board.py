@@ -70,7 +70,8 @@ def test_the_pico_w_is_wired_as_the_plan_says() -> None:
 
 
 def test_the_home_board_is_the_pico_w_and_what_exports_power() -> None:
-    board, plain = boards.load("pico_w_home"), boards.load("pico_w")
+    board: Any = boards.load("pico_w_home")
+    plain = boards.load("pico_w")
     assert [c.name for c in board.channels[:8]] == [c.name for c in plain.channels]
     assert [c.kind for c in board.channels[8:]] == ["current", "current", "sense", "sense", "aux"]
     assert [x.relay for x in board.outlets[:5]] == [x.relay for x in plain.outlets]
@@ -88,7 +89,7 @@ def test_boot_opens_the_contacts_of_power_export_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "board.txt").write_text("pico_w_home\n")
-    power = HOME["power"]
+    power: Any = HOME["power"]
     assert sorted(set(boards.relay_pins())) == sorted(
         {2, 3, 4, 5, 6, 7, *power["contacts"], power["permit"]}
     )
@@ -166,7 +167,7 @@ def test_each_mistake_is_one_sentence(wrong: Table, sentence: str | None) -> Non
 
 def home(outlet: int = 0, pole: dict[str, Any] | None = None, **power: Any) -> Table:
     """The home board's table, with something of its outlet or of its `power` changed."""
-    new = copy.deepcopy(HOME)
+    new: Table = copy.deepcopy(HOME)
     new["power"].update(power)
     for key in [key for key, value in power.items() if value is None]:
         del new["power"][key]

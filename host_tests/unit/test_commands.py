@@ -1,6 +1,7 @@
 """Commands: one sentence for whatever is wrong, and no source may more than it should."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -566,6 +567,24 @@ def test_what_a_source_may_not_do_is_in_the_journal(app):
     for _ in range(1000):
         refused(app, "on bed1", "mqtt")
     assert app.journal.last_seq == 20
+
+
+def test_what_a_bridge_has_seen_is_in_the_journal(app):
+    for word in ("broker_up", "broker_down", "retained", "duplicate", "expired"):
+        assert run(app, "mqtt note " + word, "mqtt") == {"noted": word}
+    assert in_words(app) == [
+        "link broker_up mqtt 0",
+        "link broker_down mqtt 0",
+        "refused retained mqtt 0",
+        "refused duplicate mqtt 0",
+        "refused expired mqtt 0",
+    ]
+    for line in ("mqtt note", "mqtt note peak", "mqtt note broker_up retained"):
+        assert "takes one of broker_up" in refused(app, line, "mqtt")
+    assert "usage" in refused(app, "mqtt note broker_up")
+    app.mqtt = SimpleNamespace(client=app)
+    assert "has MQTT of its own" in refused(app, "mqtt note broker_up", "mqtt")
+    assert app.journal.last_seq == 5
 
 
 def test_import_needs_what_each_of_its_settings_needs(app):

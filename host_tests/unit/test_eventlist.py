@@ -11,12 +11,18 @@ from firmware import events, report
 from firmware.interfaces import eventlist
 from firmware.storage import journal
 from firmware.storage.journal import Journal, JournalStore
+from firmware.storage.strip import DELTA, JOURNAL, LATCH, Strip
 from host_tests.fakes.fake_console_app import FakeApp
+from host_tests.fakes.nor_flash import NorFlash
 
 
 class Keeper:
     def __init__(self, store):
         self.journal_store = store
+        self.strip = None
+
+    def log(self):
+        return self.strip
 
 
 class App(FakeApp):
@@ -269,3 +275,67 @@ def test_what_was_left_out_reaches_flash_without_another_event(tmp_path):
     again = App(str(tmp_path / "data"))
     row = again.ask("1")[0][0]
     assert (row["event"], row["reason"], row["number"]) == ("refused", "repeated", 5)
+
+
+def strip_history(app, first, last):
+    """Records that only the strip has so far, between others, as the keeper puts them there."""
+    log = app.keeper.strip
+    for i in range(first, last + 1):
+        app.journal.tick(1000)
+        app.add(events.ON, i % 5, value=i)
+        log.append(JOURNAL, app.store.encode(app.journal.get(i)))
+        if i % 3 == 0:
+            log.append(DELTA, bytes(28))
+        if i % 7 == 0:
+            log.append(LATCH, b"{}")
+
+
+def test_records_that_only_the_strip_has_are_shown_in_order(app):
+    long_history(app, 150)  # the last two are in no file
+    app.keeper.strip = log = Strip(NorFlash(6), range(6))
+    for seq in (149, 150):
+        log.append(JOURNAL, app.store.encode(app.journal.get(seq)))
+    strip_history(app, 151, 480)
+    assert app.journal.first_seq > 440 and log.seq > 3
+    everything = app.seqs("all")
+    assert everything == list(range(everything[0], 481)), "no gap at either seam"
+    assert everything[0] < 100
+    assert app.seqs("since 170 100") == list(range(171, 271))
+    assert app.seqs("bed1 60")[-1] <= 480 and len(app.seqs("bed1 60")) == 60
+    shown = list(app.store.older(150, log))
+    assert [r[journal.VALUE] for r in shown if r[0] > 150] == list(range(151, 481))
+    assert app.breaths >= 3 * len(everything) // 16, "the control lane has its turns"
+
+
+def test_the_strip_is_read_from_the_block_on_that_is_needed(app, monkeypatch):
+    flash = NorFlash(12)
+    app.keeper.strip = log = Strip(flash, range(12))
+    strip_history(app, 1, 900)
+    assert log.seq >= 10
+    reads = []
+    read = flash.readblocks
+
+    def note(block, buffer, offset=0):
+        reads.append(block)
+        return read(block, buffer, offset)
+
+    monkeypatch.setattr(flash, "readblocks", note)
+    assert [r[0] for r in app.store.older(820, log)] == list(range(820, 901))
+    assert len(reads) < 600, "two reads for a record, and some to find the block"
+
+
+def test_blocks_that_are_erased_while_somebody_reads_are_left_out_and_kept_whole(app):
+    flash = NorFlash(4)
+    app.keeper.strip = log = Strip(flash, range(4))
+    strip_history(app, 1, 150)
+    rows = app.store.older(1, log)
+    seen = [next(rows)[0] for _ in range(10)]
+    log.covered = log.seq
+    while log.can_erase():
+        log.erase()
+    strip_history(app, 151, 400)
+    seen += [row[0] for row in rows]
+    assert seen == sorted(set(seen))
+    again = Strip(flash, range(4))
+    found = [p for kind, p in again.records() if kind == JOURNAL]
+    assert not again.bad and len(found) >= 250, "the reader has marked nothing as damaged"

@@ -372,8 +372,65 @@ def test_text_that_looks_like_a_packet_is_text(bench):
             assert await b.ask(line.encode() + b"\n") == []
             assert b.text().startswith("error: ")
         assert await b.ask(b"\x00\xf0junk" + call(2)) == [], "not at the start of a line"
-        b.text()
+        await asyncio.sleep(0.5)
+        assert b.text() == ""
         assert await b.ask(call(2)) == [ERROR["none"], READY]
+
+    bench.session(script)
+
+
+def _spoilt():
+    """Credentials as they never should arrive, with what is wrong with them."""
+    good = credentials("Barn", PASSWORD)
+    for at in range(7):
+        yield f"byte {at}", good[:at] + bytes((good[at] ^ 0x1A,)) + good[at + 1 :]
+    yield "a carriage return in the head", b"I\r" + good[2:]
+    yield "three bytes", b"XMQROX" + good[6:]
+    yield "a line's end for the version", good[:6] + b"\n" + good[7:]
+    for lost in (1, 2, 3, 4):
+        yield f"{lost} lost", good[lost:]
+    yield "noise before", b"\xf0\x00ab" + good
+    yield "a shorter length", good[:8] + bytes((3,)) + good[9:]
+    yield "a longer length", good[:8] + bytes((200,)) + good[9:]
+    yield "another type", good[:7] + b"\x0a" + good[8:]
+    ten = credentials("Barnyard00", PASSWORD)  # a length that is a line feed
+    yield "a line's end in it", b"X" + ten[1:]
+
+
+@pytest.mark.parametrize("packet", [pytest.param(data, id=name) for name, data in _spoilt()])
+@pytest.mark.parametrize("echo", ["auto", "on"])
+def test_nothing_of_a_damaged_packet_is_echoed_or_run(bench, packet, echo):
+    async def script(b):
+        b.app.settings.set("console.echo", echo)
+        assert await b.ask(packet) in ([], [ERROR["invalid"]])
+        await asyncio.sleep(0.5)
+        await b.settle()
+        b.port.type("outlets\r")  # draws the line, and what was left in it
+        await b.settle()
+        b.port.type("\x1b[A")  # the history
+        await b.settle()
+        text = b.text()
+        assert "\nok" in text and "horse" not in text and "Barn" not in text
+        assert b.radio.asked == [] and b.app.settings.get("wifi.ssid") == ""
+        b.port.send(b"\x03off bed1\n")
+        await b.settle()
+        assert "ok bed1" in b.text()
+
+    bench.session(script)
+
+
+def test_keys_that_come_together_are_no_packet(bench):
+    """What people and scripts send to clear a line, and a paste with control bytes."""
+
+    async def script(b):
+        for keys in (b"\x03off bed1\n", b"\x15\x03\x01off bed1\n", b"OFF\x15off bed1\r"):
+            b.app.controller.log.clear()
+            b.port.send(keys)
+            await b.settle()
+            assert [row[:2] for row in b.app.controller.log] == [("off", 2)], keys
+        long = b'set device.name "' + b"x" * 239 + b"IMPROV" + b'"\n'
+        assert await b.ask(long) == []
+        assert "device.name" in b.text(), "of a line in two pieces the second is no packet"
 
     bench.session(script)
 

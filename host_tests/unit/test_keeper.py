@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +14,13 @@ from typing import Any
 import pytest
 
 from host_tests.fakes import machine
-from host_tests.fakes.nor_flash import NorFlash
+from host_tests.fakes.nor_flash import NorFlash, PowerCut
 from host_tests.fakes.rig import Rig, WindowRig
 from tools import cpython
 
 from firmware import events  # isort: skip
 from firmware.protection import outlet as o  # isort: skip
-from firmware.storage import files, keeper, quiet, strip  # isort: skip
+from firmware.storage import files, keeper, quiet, retained, strip  # isort: skip
 from firmware.storage.energy import Energy  # isort: skip
 from firmware.storage.latch import LatchStore  # isort: skip
 
@@ -38,6 +41,7 @@ class Bench:
         folder: Path,
         flash: NorFlash | None,
         rig: Any = None,
+        kept: list[int] | None = None,
         **settings: Any,
     ) -> None:
         values = {name.replace("__", "."): value for name, value in settings.items()}
@@ -59,7 +63,7 @@ class Bench:
         # the rig has run already; a start reads the journal before the first record
         rig.journal.last_seq = rig.journal.first_seq = 0
         self.keeper.open()
-        self.keeper.load(None)
+        self.keeper.load(kept)
         self._next = 0
         self._turns = 0
         self.step = rig.window if isinstance(rig, WindowRig) else rig.scan
@@ -269,6 +273,198 @@ def test_a_full_strip_says_so_keeps_room_for_a_trip_and_recovers(tmp_path: Path)
     bench.run(200)
     assert not bench.keeper.error
     assert bench.keeper.log().blanks() >= 1
+
+
+def fill(bench: Bench) -> None:
+    """Nothing is left of the strip, not even for a trip."""
+    log = bench.keeper.log()
+    with pytest.raises(strip.Full):
+        while True:
+            log.append(strip.DELTA, b"")
+
+
+def test_a_trip_that_finds_the_strip_full_goes_to_a_file(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, NorFlash(3))
+    bench.run(10)
+    bench.on("bed1", 9)
+    bench.run(2)
+    fill(bench)
+    bench.rig.load["bed1"] = 130
+    bench.rig.until(lambda: bench.rig.state("bed1") == "tripped", 5)
+    bench.run(2)
+    assert "bed1" in LatchStore(bench.folder).load()
+    bench.run(10)
+    assert not bench.keeper.error
+    assert bench.keeper.log().blanks() == 2
+
+
+def kept_words(bench: Bench) -> list[int]:
+    """What a reset of the chip leaves."""
+    words = [0, 0, 0, 0]
+    retained.pack(words, bench.controller.outlets)
+    return words
+
+
+@pytest.mark.parametrize("blocks", [0, 3])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_trip_that_only_the_kept_words_know_is_in_flash_before_anything_runs(
+    tmp_path: Path, blocks: int, full: bool
+) -> None:
+    flash = NorFlash(blocks) if blocks else None
+    bench = Bench(tmp_path, flash)
+    bench.run(10)
+    bench.on("bed1", 9)
+    bench.run(2)
+    bench.rig.load["bed1"] = 130
+    bench.rig.until(lambda: bench.rig.state("bed1") == "tripped", 5)
+    if blocks and full:
+        fill(bench)
+    Bench(tmp_path, flash, kept=kept_words(bench))
+    new = Bench(tmp_path, flash)  # a power cut: there are no such words
+    assert new.rig.state("bed1") == "tripped"
+    permille = bench.controller.outlets[bench.rig.index("bed1")].thermal.permille()
+    now = new.controller.outlets[new.rig.index("bed1")].thermal.permille()
+    assert now == pytest.approx(permille, abs=1000 / 32 + 8)
+
+
+def test_a_strip_that_is_full_at_the_start_has_room_at_once(tmp_path: Path) -> None:
+    flash = NorFlash(4)
+    bench = Bench(tmp_path, flash)
+    bench.run(10)
+    bench.on("bed1", 9)
+    bench.run(70)
+    fill(bench)
+    mwh = bench.mwh("bed1")
+    new = Bench(tmp_path, flash)
+    assert new.keeper.log().blanks() == 3
+    assert new.mwh("bed1") >= mwh * 10 // 70
+    assert new.keeper.latch_store.on == ["bed1"], "after_boot wants to know"
+    assert Bench(tmp_path, flash).keeper.latch_store.on == ["bed1"]
+
+
+def test_a_start_in_which_nothing_was_written_uses_up_nothing(tmp_path: Path) -> None:
+    flash = NorFlash(3)
+    Bench(tmp_path, flash).run(10)
+    left = Bench(tmp_path, flash).keeper.log().left()
+    pages = flash.pages
+    for _ in range(5):
+        bench = Bench(tmp_path, flash)
+    assert bench.keeper.log().left() == left and flash.pages == pages
+
+
+def test_no_memory_at_any_call_ends_nothing_and_loses_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.on("bed1", 15)
+    bench.run(2)
+    bench.rig.load["bed1"] = 130
+    bench.rig.until(lambda: bench.rig.state("bed1") == "tripped", 5)
+
+    def no_memory(*args: Any, **named: Any) -> None:
+        raise MemoryError
+
+    places = [(json, "dumps"), (strip, "crc32"), (bench.keeper, "part"), (files, "overwrite")]
+    for where, name in places:
+        with monkeypatch.context() as broken:
+            broken.setattr(where, name, no_memory)
+            for i in range(300):
+                bench.journal.add(events.ON, 2, events.COMMAND, i, events.BY_CONSOLE)
+            bench.controller.latch_dirty = True
+            bench.run(90)
+            assert bench.keeper.error == "not enough memory to save", name
+    assert bench.rig.log().count("- storage unsaved") <= len(places)
+    bench.run(130)
+    assert not bench.keeper.error
+    new = bench.again()
+    assert new.rig.state("bed1") == "tripped"
+    assert new.journal.last_seq == bench.journal.last_seq
+
+
+def multi(letter: str) -> str:
+    return '{"v": "%s"}' % (letter * 2500)
+
+
+def test_a_long_journal_goes_from_the_strip_to_the_files_in_short_turns(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, NorFlash())
+    bench.run(10)
+    bench.on("bed1", 15)
+    bench.run(2)
+    for i in range(900):
+        bench.journal.add(events.ON, 2, events.COMMAND, i, events.BY_CONSOLE)
+        if i % 8 == 0:
+            bench.run(0.5)
+    bench.run(20)
+    last = bench.journal.last_seq
+    bench.rig.load["bed1"] = 4
+    store = bench.keeper.journal_store
+    behind: list[int] = []
+    while len(behind) < 1300 and (not behind or behind[-1] > 0):  # files are due each ten minutes
+        bench.run(0.5)
+        behind.append(last - store.next_seq() + 1)
+    steps = [a - b for a, b in itertools.pairwise(behind)]
+    assert max(steps) <= 64 + 256, "never more than 64 of the strip and what the ring holds"
+    assert steps.count(64) >= 8 and behind[-1] <= 0
+    only_files = Bench(Path(bench.folder), None)
+    numbers = [r[0] for r in only_files.keeper.journal_store.older(1)]
+    assert numbers[-1] >= last
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert len(numbers) > 500
+
+
+def test_half_of_a_file_in_the_strip_spoils_no_other_version(tmp_path: Path) -> None:
+    """The power goes between two parts of a file that has to wait, under load."""
+    for parts in range(1, 4):
+        flash = NorFlash()
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        bench = Bench(folder, flash)
+        path = bench.folder + "/settings.json"
+        bench.run(5)
+        bench.on("bed1", 15)
+        bench.run(2)
+        files.write(path, multi("a"))  # confirmed
+        whole = bench.keeper.log().append
+
+        def append(kind: int, payload: bytes, left: list[int] = [parts]) -> None:  # noqa: B006
+            if not left[0]:
+                raise PowerCut
+            left[0] -= 1
+            whole(kind, payload)  # noqa: B023
+
+        bench.keeper.log().append = append
+        with contextlib.suppress(PowerCut):
+            files.write(path, multi("b"))
+        expected = multi("a" if parts < 3 else "b").encode()
+        bench = Bench(folder, flash)
+        assert files.read(path)[0] == expected
+        bench.run(5)
+        bench.on("bed1", 15)
+        bench.run(2)
+        files.write(path, multi("c"))
+        Bench(folder, flash)
+        assert files.read(path)[0] == multi("c").encode()
+
+
+def test_a_file_that_has_waited_does_not_come_back_over_a_newer_one(tmp_path: Path) -> None:
+    """The strip is too full to say that it was written."""
+    flash = NorFlash(3)
+    bench = Bench(tmp_path, flash)
+    path = bench.folder + "/settings.json"
+    bench.run(10)
+    bench.on("bed1", 15)
+    bench.run(2)
+    files.write(path, '{"v": 1}')
+    fill(bench)
+    bench.rig.load["bed1"] = 4
+    while not os.path.exists(path):
+        bench.run(0.5)
+    newest = 1
+    with contextlib.suppress(files.StorageError):
+        files.write(path, '{"v": 2}')
+        newest = 2
+    assert bench.again() and files.read(path)[0] == b'{"v": %d}' % newest
+    bench.run(20)
+    assert not files.waiting and not bench.keeper.error
 
 
 def test_a_flash_that_refuses_is_said_once_and_nothing_is_lost(bench: Bench) -> None:

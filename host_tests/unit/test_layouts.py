@@ -47,6 +47,9 @@ COPIES = {
     "power/charger.py": (REDUCE, STAGES),
     "protection/dispatch.py": (THERMAL,),
     "admission.py": ("protection/dispatch.py",),
+    "storage/journal.py": ("storage/strip.py",),
+    "storage/keeper_files.py": ("storage/keeper.py",),
+    "storage/keeper_setup.py": ("storage/keeper_files.py",),
     "storage/quiet.py": (KERNEL, THERMAL, "protection/stages.py"),
 }
 # words by which a repeated name is known, in case its definition has gone

@@ -161,7 +161,8 @@ def test_sensors_read_what_is_in_the_state() -> None:
         energy = whole["cmps"][name + "_energy_kwh"]
         assert (energy["dev_cla"], energy["stat_cla"]) == ("energy", "total_increasing")
     assert whole["cmps"]["total_power_w"]["stat_cla"] == "measurement"
-    assert whole["cmps"]["uptime_s"]["ent_cat"] == "diagnostic"
+    for key in ("uptime_s", "reset_cause", "version", "link_wifi", "link_rssi_dbm"):
+        assert whole["cmps"][key]["ent_cat"] == "diagnostic"
 
 
 def test_what_the_state_lacks_is_not_announced() -> None:
@@ -170,10 +171,12 @@ def test_what_the_state_lacks_is_not_announced() -> None:
     for outlet in state["outlets"].values():
         del outlet["heat_percent"]
     state["temperature_c"] = None  # a board without that sensor
+    state["link"] = {"wifi": "none", "mqtt": "up"}  # and without a radio
     keys = dict(discovery.components("dut", BASE, [("bed1", "bed1")], state))
     assert "bed1_current_a" in keys
     assert "bed1_heat_percent" not in keys
     assert "temperature_c" not in keys
+    assert "link_rssi_dbm" not in keys and "link_wifi" not in keys
 
 
 def test_renaming_changes_names_only() -> None:

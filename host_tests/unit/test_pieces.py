@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from firmware import pieces
+from firmware import pieces, rows
 from firmware.storage.settings import OUTLET_SCHEMA, SCHEMA
 
 
 @pytest.mark.parametrize("table", [SCHEMA, OUTLET_SCHEMA])
 def test_a_row_is_found_by_its_name_in_the_table_and_in_the_text(table: tuple[Any, ...]) -> None:
-    text = pieces.Rows("\n".join(json.dumps(row, separators=(",", ":")) for row in table) + "\n")
+    text = rows.Rows("\n".join(json.dumps(row, separators=(",", ":")) for row in table) + "\n")
     for _ in range(2):  # the second time it is known
         for wanted in table:
             assert pieces.row(table, wanted[0]) == wanted
@@ -23,5 +23,5 @@ def test_a_row_is_found_by_its_name_in_the_table_and_in_the_text(table: tuple[An
 @pytest.mark.parametrize("name", ["", "nope", "device", 'device.id",4,"', "\n", '["device.id'])
 def test_a_name_that_somebody_made_up_is_no_row(name: str) -> None:
     lines = [json.dumps(row, separators=(",", ":")) for row in SCHEMA]
-    assert pieces.row(pieces.Rows("\n".join(lines) + "\n"), name) is None
+    assert pieces.row(rows.Rows("\n".join(lines) + "\n"), name) is None
     assert pieces.row(SCHEMA, name) is None

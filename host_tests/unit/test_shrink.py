@@ -12,11 +12,23 @@ from types import ModuleType
 
 import pytest
 
-from tools import shrink, stage
+from tools import pack, shrink, stage
 from tools.progress import ToolError
 
 MAIN = "from firmware import start\nstart.answer\n"  # what it names stays
 PIECES = (stage.ROOT / "firmware" / "pieces.py").read_text()
+ROWS = (stage.ROOT / "firmware" / "rows.py").read_text()
+# tools/pack.py joins the pieces for the board; here CPython imports them as files
+PIECES += """
+def _read(number):
+    name = "_%d" % number
+    sys.path.insert(0, "lib/%d" % (number & 15))
+    try:
+        return __import__(name)
+    finally:
+        sys.path.pop(0)
+        sys.modules.pop(name, None)
+"""
 
 
 @pytest.fixture
@@ -29,6 +41,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
     def shrunk(**sources: str) -> ModuleType:
         tree = {"firmware/__init__.py": "", "firmware/pieces.py": PIECES, "main.py": MAIN}
+        tree["firmware/rows.py"] = ROWS
         tree |= {f"firmware/{name}.py": "const = int\n" + text for name, text in sources.items()}
         for path, text in shrink.shrink(tree).items():
             text = text.replace("gc.threshold(2048)", "")  # CPython's has three figures
@@ -244,17 +257,19 @@ def test_the_same_tree_gives_the_same_result() -> None:
 
 def test_a_traceback_is_told_in_the_names_of_the_sources() -> None:
     real = shrink.names(stage.sources())
-    path, short = next(
-        (path, short)
+    labels = pack.labels(stage.sources())
+    piece, path, short = next(
+        (path, labels[path], short)
         for path, known in real.items()
         for short, old in known.items()
         if shrink.is_piece(path) and old == ["status of firmware.interfaces.screens"]
     )
     method = next(s for s, old in real["firmware/controller.py"].items() if old == ["_shed"])
-    text = f'  File "{stage.options(path)[-1]}", line 1, in {short}\n'
-    text += f'  File "firmware.controller", line 1, in {method}\nMemoryError: \n'
+    lanes = labels["firmware/controller.py"]
+    text = f'  File "{path}", line 1, in {short}\n'
+    text += f'  File "{lanes}", line 1, in {method}\nMemoryError: \n'
     assert stage.explain(text).splitlines() == [
-        f'  File "{stage.options(path)[-1]}", line 1, in status of firmware.interfaces.screens',
+        f'  File "{pack.label(piece)}", line 1, in status of firmware.interfaces.screens',
         '  File "firmware.controller", line 1, in _shed',
         "MemoryError: ",
     ]

@@ -184,3 +184,93 @@ def test_a_record_whose_second_page_is_refused_is_left_behind() -> None:
     log.append(strip.DELTA, b"c" * 100)
     expected = [(strip.DELTA, b"a" * 200), (strip.DELTA, b"c" * 100)]
     assert read(log) == expected and read(start(flash)) == expected
+
+
+def written_thrice() -> tuple[NorFlash, list[tuple[int, bytes]]]:
+    """One block, by three starts; the second has a record of several pages."""
+    flash = NorFlash(3)
+    for begin, n, size in ((0, 9, 28), (9, 3, 300), (12, 12, 24)):
+        log = start(flash)
+        for i in range(begin, begin + n):
+            log.append(strip.DELTA, b"%08d" % i + b" " * (size - 8))
+    return flash, read(start(flash))
+
+
+@pytest.mark.parametrize("flip", [0xFF, 0x01])
+def test_one_wrong_byte_costs_one_record_and_is_said_once(flip: int) -> None:
+    whole, expected = written_thrice()
+    end = BLOCK - len(bytes(whole.data[:BLOCK]).rstrip(b"\xff"))
+    assert [number(r) for r in expected] == list(range(24))
+    lost = 0
+    for at in range(BLOCK - end + 40):
+        flash = NorFlash(3)
+        flash.data[:] = whole.data
+        flash.data[at] ^= flip
+        log = start(flash)
+        found = read(log)
+        missing = [r for r in expected if r not in found]
+        assert [r for r in expected if r in found] == found, f"byte {at}"
+        assert len(missing) <= 1, f"byte {at}: {missing}"
+        if not missing:
+            continue
+        lost += 1
+        # the last of all may as well have been torn by a power cut
+        assert log.bad and (log.torn == log.bad) == (missing == expected[-1:]), f"byte {at}"
+        log.append(strip.DELTA, b"next")
+        again = start(flash)
+        assert read(again) == [*found, (strip.DELTA, b"next")], f"byte {at}"
+        assert not again.bad, f"byte {at}: known by now"
+    assert lost > 1200, (
+        "each byte of a record counts, those of the head and of the blank rest none"
+    )
+
+
+def test_a_wrong_byte_in_the_name_is_put_right_by_the_next_erase() -> None:
+    flash = NorFlash(3)
+    log = start(flash)
+    for i in range(200):
+        log.append(strip.DELTA, b"%028d" % i)
+    flash.data[1] ^= 4
+    log = start(flash)
+    assert [number(r) for r in read(log)] == list(range(200))
+    log.covered = 2
+    assert log.erase() and log.blanks() == 2
+    assert flash.data[:4] == b"TGs1" and flash.data[4:16] != b"\xff" * 12
+
+
+def test_an_erase_that_memory_ends_leaves_no_block_without_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flash = NorFlash(3)
+    log = start(flash)
+    for i in range(200):
+        log.append(strip.DELTA, b"%028d" % i)
+    log.covered = log.seq
+
+    def no_memory(block: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(log, "_is_blank", no_memory)  # after the erase
+    with pytest.raises(MemoryError):
+        log.erase()
+    monkeypatch.undo()
+    flash.data[:16] = b"\xff" * 16  # or just before its name was written again
+    assert log.blanks() == 1 and log.can_erase()
+    assert log.erase() and log.blanks() == 2
+    assert flash.data[:4] == strip.MAGIC and flash.data[4:16] != b"\xff" * 12
+
+
+def test_a_worn_out_block_is_given_up_until_the_next_start() -> None:
+    flash = NorFlash(5)
+    log = start(flash)
+    for i in range(400):
+        log.append(strip.DELTA, b"%028d" % i)
+    flash.worn = {BLOCK + 77}
+    log.covered = log.seq
+    while log.can_erase():
+        log.erase()
+    assert flash.erases[:4] == [1, 1, 1, 0], "the worn one does not keep the others waiting"
+    assert len(log) == 4 and log.blanks() == 3
+    found = read(log)
+    again = start(flash)
+    assert read(again) == found and again.can_erase()

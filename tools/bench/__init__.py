@@ -6,6 +6,7 @@
 - `protection.py`: what must hold and what must trip, on recordings over a grid of scales
 - `faults.py`: how soon a sensor fault opens its outlet (run by hand, not part of `make bench`)
 - `mqtt.py`: from an MQTT command to the relay's edge
+- `lanes.py`: what MQTT costs the other lanes, with `busy_broker.py` on the chip
 - `image.py`: the instrumented firmware image that chip.py and the tests on the chip run
 """
 

@@ -16,13 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 TREE = ROOT / "build" / "instrumented"
 IMAGE = ROOT / "build" / "tailgate-instrumented.uf2"
 _MAIN = Path(__file__).with_name("instrumented_main.py")
+_BROKER = Path(__file__).with_name("busy_broker.py")
 
 
 def ensure(say: Callable[[str], None] = step) -> Path:
     """The image, built when firmware or instrumentation changed since."""
     for folder in ("firmware", "lib"):
         _mirror(ROOT / folder, TREE / folder)
-    for source, name in ((ROOT / "boot.py", "boot.py"), (_MAIN, "main.py")):
+    sources = ((ROOT / "boot.py", "boot.py"), (_MAIN, "main.py"), (_BROKER, "lib/busy_broker.py"))
+    for source, name in sources:
         shutil.copy2(source, TREE / name)
     if not build.up_to_date(IMAGE, TREE):
         build.build(TREE, IMAGE, say=say)

@@ -24,10 +24,14 @@ class Instrumented(App):
         self.loads = {"reports": 0, "collections": 0, "saves": 0, "blocks": 0}
 
     def clear(self):
-        self.n = self.total_us = self.max_us = 0
+        self.n = self.total_us = self.max_us = self.gap_us = 0
+        self._last_us = None
 
     def _timed_step(self):
         t0 = time.ticks_us()
+        if self._last_us is not None:
+            self.gap_us = max(self.gap_us, time.ticks_diff(t0, self._last_us))
+        self._last_us = t0
         count = self._plain_step()
         if count == 1:
             us = time.ticks_diff(time.ticks_us(), t0)
@@ -98,9 +102,23 @@ def _stats(self, args, source):
         "steps": app.n,
         "merged": app.fast.windows_merged(),
         "lost": app.fast.windows_lost(),
+        "gap_us_max": app.gap_us,
     }
     app.clear()
     return result
+
+
+def _busy(self, args, source):
+    # MQTT as busy as it gets, with a broker in memory: `busy` and words of busy_broker.start();
+    # without words what came of it
+    from lib import busy_broker
+
+    app = self._app
+    if args:
+        app.load_tasks += busy_broker.start(app, args)
+        return {}
+    turn_us, busy_broker.turn_us = busy_broker.turn_us, 0
+    return {"turn_us_max": turn_us, "broker": busy_broker.count, "mqtt": app.mqtt.status()}
 
 
 def _alloc(self, args, source):
@@ -167,6 +185,7 @@ for _name, _function in (
     ("load", _load),
     ("stats", _stats),
     ("alloc", _alloc),
+    ("busy", _busy),
     ("scan", _scan),
     ("mem", _mem),
 ):

@@ -23,6 +23,7 @@ from tools.progress import ToolError
 cpython.install()
 
 from firmware import board as boards  # noqa: E402
+from firmware import events  # noqa: E402
 from firmware.interfaces.commands import CommandError  # noqa: E402
 from firmware.interfaces.mqtt import Mqtt  # noqa: E402
 from firmware.storage.settings import SettingError, Settings  # noqa: E402
@@ -37,6 +38,7 @@ _SLOW = ("cal", "selftest", "capture", "get", "settings", "events", "energy", "w
 _SLOW_S = 60.0
 _AT_ONCE_S = 0.3
 _OFF_S = 10.0  # shorter than a broker's patience
+_NOTES = 16  # that wait for the board, at most
 # What is announced of the settings; all others are the board's own business.
 _ANNOUNCED = ("device.name", "mqtt.allow", "mqtt.discovery")
 
@@ -90,6 +92,7 @@ class Journal:
         # beyond any record, so that Mqtt begins after keeper.published
         self.boot_seq = published + 2
         self.rows: list[dict[str, Any]] = []
+        self.notes: list[str] = []  # reasons that the board is to put on record
 
     def extend(self, rows: Sequence[dict[str, Any]]) -> None:
         """Events of the board, in order."""
@@ -107,8 +110,13 @@ class Journal:
         """See the firmware's."""
         return iter([row for row in self.rows if row["seq"] > seq])
 
-    def add(self, *_: int) -> None:
-        """The journal is the board's: what we see of the broker is not written into it."""
+    def add(self, _kind: int, _outlet: int, reason: int, *_: int) -> None:
+        """What we see of the broker, and what we refuse: for the board's journal. Some may be lost
+        while the board does not answer."""
+        if len(self.notes) < _NOTES:
+            self.notes.append(events.name(events.REASONS, reason))
+
+    note = add
 
 
 class Clock:
@@ -124,8 +132,8 @@ class Report:
     """See firmware/report.py: what the board has said, not what it computes here."""
 
     @staticmethod
-    def state(app: App) -> dict[str, Any]:
-        """The newest answer to `status`."""
+    def state(app: App, rows: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+        """The newest answer to `status`, which has the rows in it."""
         return app.status
 
     @staticmethod
@@ -171,6 +179,8 @@ class Commands:
 
     def run(self, name: str, args: list[str], source: str) -> Any:
         """See the firmware's Commands. `off` waits for its turn, all else is refused then."""
+        if name == "mqtt" and args[:1] == ["note"]:
+            raise CommandError("mqtt note is for the bridge itself")
         if MARK in (name, *args):
             raise CommandError(f"{MARK} cannot be part of a command")
         pending = self._pending
@@ -260,10 +270,10 @@ class Publisher(Mqtt):  # type: ignore[misc]
         super().__init__(app, Report)
         self._told = 0
 
-    def _publish_state(self) -> None:
+    async def _publish_state(self) -> None:
         if self._app.stamp != self._told:
             self._told = self._app.stamp
-            super()._publish_state()
+            await super()._publish_state()
 
     async def _resolve(self, host: str) -> str:
         loop = asyncio.get_running_loop()

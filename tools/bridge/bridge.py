@@ -8,6 +8,7 @@ restarted. The journal on the board is the queue: what the broker has of it is k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -222,6 +223,8 @@ class Bridge(threading.Thread):
                     # `closing` ends after three cycles, without an event
                     due = now + (0.0 if app.is_passing() else self._interval_s)
                     ended.wait(_SETTLE_S)
+                while app.journal.notes:
+                    self._note(link, app.journal.notes.pop(0))
                 last = app.journal.trim(app.publisher.published)
                 if last is not None:
                     known = Known(last["seq"], last)
@@ -240,6 +243,12 @@ class Bridge(threading.Thread):
             if last is not None:
                 known = Known(last["seq"], last)
             self._keep(app.device_id, known)
+
+    @staticmethod
+    def _note(link: SerialLink, reason: str) -> None:
+        """Have the board put it on record, as it does with what its own MQTT sees."""
+        with contextlib.suppress(CommandRefused):  # a firmware that does not know it
+            link.request(MARK, ["mqtt", "note", reason], _STATUS_S, False)
 
     def _keep(self, device_id: str, known: Known) -> None:
         try:

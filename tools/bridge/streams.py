@@ -164,11 +164,11 @@ def install(broker: Broker) -> None:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION))
     if not hasattr(asyncio, "sleep_ms"):
         asyncio.sleep_ms = lambda ms: asyncio.sleep(ms / 1000)  # type: ignore[attr-defined]
-    from firmware.interfaces import mqtt as interface
+    from firmware import pieces
     from lib import mqtt as library
 
     context = broker.context()
-    interface._unload = lambda name: None  # other boards' threads may be using it
+    pieces.drop = lambda *names: None  # other boards' threads may be using it
     library.tls_context = lambda *_: context
     library.socket = SimpleNamespace(  # type: ignore[assignment]
         socket=Stream, getaddrinfo=socket.getaddrinfo, SOCK_STREAM=socket.SOCK_STREAM

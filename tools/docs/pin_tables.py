@@ -47,7 +47,7 @@ def pins() -> str:
 
 def home_pins() -> str:
     """What the home board has wired otherwise than the Pico W, or beside it."""
-    board = boards.load("pico_w_home")
+    board: Any = boards.load("pico_w_home")
     power = board.power
     plain = _uses(boards.load("pico_w"))
     uses = {"multiplexer address A, B, C, D": ", ".join(f"GPIO{x}" for x in board.mux_address)}

@@ -165,9 +165,7 @@ def _environment(tools: toolchain.Toolchain, tree: Path | None, work: Path) -> d
     return environment
 
 
-def _configure(
-    tools: toolchain.Toolchain, work: Path, environment: dict[str, str]
-) -> None:
+def _configure(tools: toolchain.Toolchain, work: Path, environment: dict[str, str]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     _call(
         "cmake",
@@ -197,9 +195,7 @@ def _ninja(work: Path, environment: dict[str, str]) -> None:
 
 
 def _call(name: str, command: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return
     output = done.stdout + done.stderr

@@ -191,8 +191,6 @@ def _try_out(folder: Path) -> None:
 
 
 def _call(command: list[str], source: IO[bytes] | None = None) -> None:
-    done = subprocess.run(
-        command, stdin=source, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ToolError(f"{Path(command[0]).name} failed: {done.stderr.strip()}")

@@ -32,9 +32,7 @@ def _python_files(names: tuple[str, ...]) -> list[str]:
 def _run(text: str, *command: str, extra: dict[str, str] | None = None) -> bool:
     step(text)
     environment = {**os.environ, **(extra or {})}
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, check=False, env=environment
-    )
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False, env=environment)
     return done.returncode == 0
 
 

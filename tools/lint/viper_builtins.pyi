@@ -1,4 +1,3 @@
-
 # ---- appended by tools/setup/environment.py: names that exist inside viper functions only
 
 class _Pointer:

@@ -151,9 +151,7 @@ class PrivateApt:
 
     def download_closure(self, package: str) -> list[Path]:
         """Download a package and all that it depends on, to the C library."""
-        done = self._run(
-            "-y", "--no-install-recommends", "--download-only", "install", package
-        )
+        done = self._run("-y", "--no-install-recommends", "--download-only", "install", package)
         if done.returncode != 0:
             raise ToolError(f"apt-get install {package}: {_last_line(done.stderr)}")
         return sorted((self.home / "cache/archives").glob("*.deb"))

@@ -139,9 +139,7 @@ def _with_installed_package() -> None:
 def _has_pip() -> bool:
     if not PYTHON.exists():
         return False
-    return (
-        subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
-    )
+    return subprocess.run([PYTHON, "-m", "pip", "--version"], capture_output=True).returncode == 0
 
 
 def _pip(*args: str) -> None:

@@ -127,6 +127,24 @@ class Truth:
         for seq in range(max(journal.boot_seq, journal.first_seq), journal.last_seq + 1):
             self.records[seq] = journal.get(seq)[1:6]
 
+    def hear(self, error):
+        """What the firmware says about its flash."""
+        if error.startswith("no erased flash"):  # never quiet for too long
+            self.was_full = True
+        elif error:
+            self.was_refused = True
+            must(mode in ("full", "refusing"), "flash: %s", error)
+
+    def remember_start(self, app):
+        """The power went before the start was through: what it may have written."""
+        journal = getattr(app, "journal", None)
+        if self.trail and journal is not None:
+            for seq in range(max(journal.boot_seq, journal.first_seq), journal.last_seq + 1):
+                self.records[seq] = journal.get(seq)[1:6]
+            if journal.last_seq > self.trail[-1][3]:
+                last = self.trail[-1]
+                self.trail.append(last[:3] + (journal.last_seq,) + last[4:])
+
     # -- after the next start ----------------------------------------------------------------
 
     def check(self, app, how):
@@ -349,11 +367,7 @@ def run(app, truth):
             raise Cut
         truth.look(app)
         must(app.supervisor.crashes == 0, "crash: %s", app.supervisor.last_crash)
-        if error_of(app).startswith("no erased flash"):  # never quiet for too long
-            truth.was_full = True
-        elif error_of(app):
-            truth.was_refused = True
-            must(mode in ("full", "refusing"), "flash: %s", error_of(app))
+        truth.hear(error_of(app))
         if app.keeper.log() is None:  # it is made while nothing is loaded: not here, always
             truth.was_refused = True
         if chip.now_ms >= toggles_ms:
@@ -458,6 +472,40 @@ def settle():
     unmount()
 
 
+class App(app_module.App):
+    """What it has made so far can be seen when the power goes in the middle of its start."""
+
+    def __init__(self):
+        global current
+        current = self
+        app_module.App.__init__(self, "pico")
+
+
+def boot(truth):
+    """(app, whether it has come up before the power went)."""
+    if random.getrandbits(1):  # most starts write nothing
+        flash.left = random.getrandbits(random.choice((8, 11, 14)))
+    flash.on_cut = lambda: truth.remember_start(current)
+    try:
+        app = App()
+    except Exception:
+        if flash.dead:
+            return None, False
+        raise
+    finally:
+        flash.on_cut = None
+    return app, not flash.dead
+
+
+def end_of_power():
+    """The flash as the next start finds it."""
+    global flash, torn, overwritten
+    unmount()
+    torn += flash.torn
+    overwritten += flash.overwritten
+    flash = TornFlash(BLOCKS, flash)
+
+
 def main(cuts):
     global flash
     fresh()
@@ -467,7 +515,7 @@ def main(cuts):
     truth = Truth()
     truth.flash_seq = 0
     counts = truth.counts
-    done = torn = starts = overwritten = 0
+    done = starts = 0
     how = "cut"
     minutes = chip.now_ms
     while done < cuts:
@@ -477,7 +525,15 @@ def main(cuts):
                 fill()
             starts += 1
             chip.start({"cut": 1, "reset": 3, "reboot": 2}[how])
-            app = app_module.App("pico")
+            app, whole = boot(truth)
+            if not whole:  # the power went before anything ran
+                done += 1
+                truth.count("cut at the start")
+                if how == "reset":
+                    how = "cut"  # the kept words are gone, too
+                app = None
+                end_of_power()
+                continue
             truth.check(app, how)
             must(not app.mqtt, "this board has no radio")
             how = run(app, truth)
@@ -485,15 +541,13 @@ def main(cuts):
             if how == "cut":
                 done += 1
             else:
+                truth.hear(error_of(app))  # it may have been refused last of all
                 flash.cut()
             app = None
         except Failure as failure:
             print(json.dumps({"failed": str(failure), "seed": seed, "cut": done, "mode": mode}))
             raise AssertionError("seed %d, cut %d, %s: %s" % (seed, done, mode, failure))
-        unmount()
-        torn += flash.torn
-        overwritten += flash.overwritten
-        flash = TornFlash(BLOCKS, flash)
+        end_of_power()
         if mode == "fresh" and random.getrandbits(1):
             fresh()
             truth = Truth()
@@ -544,6 +598,7 @@ seed = int(sys.argv[1])
 mode = sys.argv[3] if len(sys.argv) > 3 else "busy"
 random.seed(seed)
 flash = None
+torn = overwritten = 0
 if mode == "renames":
     rename_files(int(sys.argv[2]))
 else:

@@ -1,0 +1,91 @@
+"""What MQTT costs the other two lanes, on the emulated chip; `python -m tools.bench.lanes`.
+
+The instrumented image with a broker in its own memory (busy_broker.py): 25 messages a second come
+in, more than are obeyed; state, outlets, events, answers and discovery go out; the connection ends
+every four seconds. The radio's own work is not in it: the Pico has none.
+
+- `mqtt_turn_ms`: the longest that a task of MQTT keeps all others waiting, collections of the heap
+  apart (they take their time wherever they fall).
+- `mqtt_asked_turn_ms`: the same while long answers are asked for (status, energy, get, events);
+  to make them costs as much when the console asks.
+- `mqtt_trip_us`: fast trips as chip.py has them, under all its load and with MQTT busy besides,
+  each new connection keeping Python in C for 0.82 s as the Pico W's TLS handshake does.
+- `mqtt_control_gap_ms`: the longest time between two steps of the control lane meanwhile. The load
+  has blocks of a second of its own, so it is no less.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import statistics
+from typing import Any
+
+from tools.bench import image
+from tools.bench.chip import Chip, trip_latencies
+from tools.progress import step
+
+TRIPS = 40
+CYCLE_MS = 1000 / 60
+SECONDS = 9.0  # two connections, and what comes with each
+
+
+def busy(words: str, seed: int = 5) -> Chip:
+    """A chip that protects, with MQTT as busy as busy_broker.start() makes it."""
+    chip = Chip(seed)
+    chip.boot()
+    chip.ask("time set 2026-11-22T19:00:00Z")  # no TLS without the time
+    chip.ask("busy " + words)
+    return chip
+
+
+def done(chip: Chip) -> dict[str, Any]:
+    """What MQTT did since the last call; `turn_us_max` among it."""
+    return chip.ask("busy", 20.0)
+
+
+def turn_ms(words: str, seconds: float = SECONDS) -> float:
+    """The longest turn of a task of MQTT, collections apart, once the commands are loaded."""
+    chip = busy("apart " + words)
+    chip.pico.run(1.0)
+    before = done(chip)
+    chip.pico.run(seconds)
+    after = done(chip)
+    assert after["mqtt"]["commands"] > before["mqtt"]["commands"]
+    assert after["broker"]["published"] > before["broker"]["published"] + 5 * seconds
+    return round(after["turn_us_max"] / 1000, 1)
+
+
+def trips(faults: int = TRIPS, seed: int = 9) -> tuple[list[float], dict[str, Any], float]:
+    """Latencies in us of so many short circuits with MQTT busy and handshakes, what MQTT did, and
+    the longest time in ms between two steps of the control lane."""
+    chip = busy("look tls", seed)
+    chip.ask("stats", 20.0)
+    found = trip_latencies(chip, faults, seed, lambda text: step("MQTT busy: " + text))
+    gap_ms = chip.ask("stats", 20.0)["gap_us_max"] / 1000
+    return sorted(pair[0] for pair in found), done(chip), gap_ms
+
+
+def measure(faults: int = TRIPS) -> dict[str, Any]:
+    """The `lanes` part of bench.json."""
+    image.ensure()
+    step(f"turns of MQTT's tasks, and {faults} short circuits with MQTT busy")
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        latency = pool.apply_async(trips, (faults,))
+        orders = pool.apply_async(turn_ms, ("on",))
+        asked = pool.apply_async(turn_ms, ("look",))
+        latencies, _, gap_ms = latency.get()
+        return {
+            "mqtt_turn_ms": orders.get(),
+            "mqtt_asked_turn_ms": asked.get(),
+            "mqtt_trip_us": {
+                "p50": round(statistics.median(latencies), 1),
+                "max": round(latencies[-1], 1),
+                "n": len(latencies),
+            },
+            "mqtt_control_gap_ms": round(gap_ms),
+        }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=1))
