@@ -83,7 +83,7 @@ vehicle.enabled: bed240 charges cars: control pilot of SAE J1772, nothing else
 vehicle.start: a car is charged when it is plugged in, or when told to
 vehicle.most_a: most that a car is offered; never more than 80 % of bed240.limit_a
 vehicle.energy_kwh: a car gets no more than that; 0: as much as it takes
-vehicle.gfci: what looks for ground faults: gfci.input (tested: before each charge), or a breaker in the circuit
+vehicle.gfci: what finds ground faults: gfci.input (tested: each time), or a breaker
 home.mode: who switches the home over when the grid fails; off: it stays on the grid
 home.ride_ms: a grid that is bad for less than this is waited for
 home.stable_s: the grid must be good for so long before the home goes back
