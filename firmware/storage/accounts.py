@@ -119,7 +119,11 @@ def _open(h, utc, local):
             if row:  # the clock says a period again that had been closed
                 start = _less(first, row)
         past = find(h, kind, now - 1)
-        if not row and not (past and past[1] == start):
+        if row:
+            again = row[0] != start  # or the next start would take what came between for its own
+        else:
+            again = not (past and past[1] == start)
+        if again:
             _put(h, kind, now, start, first)
         h.periods[kind] = now
         h.begun[kind] = start
