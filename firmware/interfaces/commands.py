@@ -954,7 +954,7 @@ class Commands:
         except found.Refused as error:
             raise CommandError(str(error))
         finally:
-            pieces.drop("firmware.power.profile")
+            pieces.drop("firmware.power.profile", "firmware.power.schedule")
 
     # -- the end --------------------------------------------------------------------------
 

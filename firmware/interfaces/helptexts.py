@@ -46,6 +46,7 @@ home reset = after a fault, a trip or a crash; --force: a lockout too
 vehicle start = charge the car that is plugged in; stop: no more of it
 vehicle limit 16 = no more than that for this car; vehicle.most_a: for all
 vehicle reset = after a fault, when its cause has been found
+grid set 3000 = how much is exported, W; grid start, grid stop
 storm on = a larger reserve until storm off
 reboot yes = opens every relay, saves, starts again
 exit yes = opens every relay; nothing protects afterwards

@@ -376,6 +376,8 @@ def _profile(entry, value):  # on demand: change
         return profile.check(entry[NAME], value, entry[MAX])
     except profile.ProfileError as error:
         raise SettingError("%s: %s" % (entry[NAME], error))
+    finally:
+        pieces.drop("firmware.power.schedule")
 
 
 def _bound(board, bound, outlet):  # on demand: schema

@@ -295,5 +295,6 @@ def test_what_power_on_leaves_is_not_believed(words) -> None:
 @pytest.mark.parametrize("name", boards.names())
 def test_every_board_fits(name: str) -> None:
     board = boards.load(name)
-    assert len(board.outlets) <= retained.OUTLETS
+    # of a gang's poles only that they tripped is kept over a reset of the chip
+    assert len([x for x in board.outlets if not x.gang]) <= retained.OUTLETS
     assert s.CONTINUOUS + len(board.outlets) < 30, "active is a small integer"

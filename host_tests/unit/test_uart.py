@@ -42,8 +42,9 @@ def test_pins_that_it_has_not(pins: tuple[int, int, int], why: str) -> None:
 
 
 @pytest.mark.parametrize("name", board.names())
-def test_every_board_has_one(name: str) -> None:
-    assert board.load(name).uart is not None
+def test_every_board_has_one_that_has_the_pins(name: str) -> None:
+    found = board.load(name)
+    assert (found.uart is None) == (found.power is not None)
 
 
 def test_it_is_opened_so_that_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:

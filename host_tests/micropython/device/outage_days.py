@@ -31,7 +31,7 @@ END_MS = BACK_MS + _HOUR_MS // 2
 # parts of the day's energy, hour by hour: breakfast, noon, a long evening
 SHAPE = (2, 2, 2, 2, 2, 3, 5, 6, 5, 3, 3, 3, 5, 4, 3, 3, 4, 6, 8, 8, 8, 6, 4, 3)
 LOSS = 1.08
-CALM = (transfer.STANDBY, transfer.BACKUP, transfer.GRID_BACK)
+CALM = (transfer.STANDBY, transfer.BACKUP)
 
 flash = mounted()
 chip.device = None
@@ -41,6 +41,7 @@ settings.write_file(
     {
         "home.mode": "auto",
         "mode.default": "home",
+        "home.stable_s": 60,
         "battery.usable_kwh": pack_kwh,
         "mode.home": "reserve=" + reserve,
         "time.servers": "",
@@ -86,7 +87,7 @@ def on_sample(passed):
     fast.sample(passed)
     calm = app.controller.station.home.transfer.state in CALM and ms > 5000
     near = min(abs(ms - LOST_MS), abs(ms - BACK_MS)) < 5000
-    chip.step_ms = 1000 if calm and not near else 20  # the lease of the relays lasts 3 s
+    chip.step_ms = 1000 if calm and not near else 16  # the lease of the relays lasts 3 s
 
 
 def on_time():
