@@ -119,7 +119,11 @@ def _open(h, utc, local):
             if row:  # the clock says a period again that had been closed
                 start = _less(first, row)
         past = find(h, kind, now - 1)
-        if not row and not (past and past[1] == start):
+        if row:
+            again = row[0] != start  # or the next start would take what came between for its own
+        else:
+            again = not (past and past[1] == start)
+        if again:
             _put(h, kind, now, start, first)
         h.periods[kind] = now
         h.begun[kind] = start
@@ -190,5 +194,6 @@ def flush(h) -> bool:
 
 
 def _less(wh, row):
-    """Counters less the energy of a record: what they would have begun at."""
-    return [x - (b - a) for x, a, b in zip(wh, row[0], row[1])]
+    """Counters less the energy of a record: what they would have begun at. Not below nothing: a
+    clock that was set to and fro over a restart may have a record know more than the counters."""
+    return [max(x - (b - a), 0) for x, a, b in zip(wh, row[0], row[1])]

@@ -8,7 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from firmware.storage import accounts, files, history
@@ -430,6 +430,9 @@ def test_no_energy_is_lost_or_counted_twice(
         st.tuples(st.integers(0, 300), st.integers(0, 86400), st.booleans(), st.booleans()),
         max_size=20,
     )
+)
+@example(
+    [(0, 921, False, False), (147, 1, True, True), (0, 0, True, True), (0, 121, False, False)]
 )
 def test_whatever_happens_to_the_clock_nothing_is_counted_twice(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool, bool]]
