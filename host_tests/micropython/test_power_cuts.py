@@ -1,7 +1,7 @@
 """Power cuts in a busy run of the whole firmware, on real MicroPython with its own littlefs.
 
 Each cut comes at a random instant, most of them in the middle of a write or an erase, which is
-torn. `POWER_CUTS=100000 SEED=7` takes more of them, and others; see docs/storage.md.
+torn. `POWER_CUTS=10000 SEED=7` takes more of them, and others; see docs/storage.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 from tools.simulator import bytecode
 
 ROOT = Path(__file__).resolve().parents[2]
-CUTS = int(os.environ.get("POWER_CUTS", "10000"))
+CUTS = int(os.environ.get("POWER_CUTS", "5000"))
 SEED = int(os.environ.get("SEED", "1"))
 _SLICE = 400  # cuts of one process: the runs differ, and a failure is found again quickly
 # per cent of the cuts, by what else the flash or the chip does
