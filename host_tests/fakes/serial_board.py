@@ -9,6 +9,7 @@ Reading from it lets time pass, so that no test waits.
 from __future__ import annotations
 
 import json
+import termios
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -157,7 +158,10 @@ class FakePort:
         self.open = False
 
     def flush(self) -> None:
-        self._check()
+        try:
+            self._check()
+        except OSError as error:  # pyserial lets tcdrain()'s through, which is no OSError
+            raise termios.error(*error.args) from error
 
     def _put(self, data: bytes, late_s: float = 0.0) -> None:
         # bytes keep their order: nothing overtakes a late answer, nor comes along with it

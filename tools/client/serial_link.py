@@ -39,6 +39,15 @@ _FIRST_S = 8.0  # at first contact; a board that is starting takes three
 _RETRY_S = 0.25
 _SLICE_S = 0.1
 _LOG_LINES = 50
+# What pyserial raises when a port goes away: also TypeError when it was closed meanwhile, and the
+# error of tcsetattr() and tcdrain(), which is no OSError and is there only where terminals are.
+try:
+    from termios import error as _terminal_error
+
+    _GONE: tuple[type[Exception], ...] = (OSError, TypeError, _terminal_error)
+except ImportError:
+    _GONE = (OSError, TypeError)
+_UNOPENED = (ValueError, *_GONE)  # ValueError: a name or an URL that cannot be one
 _UNKNOWN = "whether it was obeyed is not known"
 
 
@@ -191,7 +200,7 @@ class SerialLink:
         where = self._where()
         try:
             self._port = self._opener(where, self._baud)
-        except (OSError, ValueError) as error:
+        except _UNOPENED as error:
             raise NotConnected(ports.why_not(where, error)) from error
         self._framer.forget()
 
@@ -211,7 +220,7 @@ class SerialLink:
         port, self._port = self._port, None
         self._in_step = False
         if port is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(*_GONE):
                 port.close()
 
     def _gone(self, error: Exception) -> NotConnected:
@@ -228,7 +237,7 @@ class SerialLink:
         try:
             port.write(data)
             port.flush()
-        except OSError as error:
+        except _GONE as error:
             raise self._gone(error) from error
 
     def _read(self) -> list[framing.Item]:
@@ -238,7 +247,7 @@ class SerialLink:
             data = port.read(1)
             if data:
                 data += port.read(port.in_waiting)
-        except (OSError, TypeError) as error:  # pyserial's TypeError: closed while it waited
+        except _GONE as error:
             raise self._gone(error) from error
         items = self._framer.feed(data)
         for item in items:
