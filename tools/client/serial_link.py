@@ -47,7 +47,7 @@ try:
     _GONE: tuple[type[Exception], ...] = (OSError, TypeError, _terminal_error)
 except ImportError:
     _GONE = (OSError, TypeError)
-_UNOPENED = (ValueError, *_GONE)  # ValueError: a name or an URL that cannot be one
+_UNOPENED: tuple[type[Exception], ...] = (ValueError, *_GONE)  # a name that cannot be one
 _UNKNOWN = "whether it was obeyed is not known"
 
 
