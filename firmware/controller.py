@@ -501,14 +501,14 @@ class Controller:
             if trips >> outlet.index & 1:
                 peak = self.fast.is_peak_trip(outlet.index)
                 ground = self.fast.is_ground_trip(outlet.index)
+                m = outlet.meter
+                amps = self.fast.excursion(m.index)  # a part of it goes with the trip
                 self.fast.acknowledge_trip(outlet.index)
                 if ground:
                     if o.energised(outlet.state) or outlet.state == o.SHED:
                         self._trip(outlet, events.GROUND_FAULT, 0, events.BY_FAST)
                     continue
-                m = outlet.meter
                 if peak:  # in this window, or in those that came after it
-                    amps = self.fast.excursion(m.index)
                     amps = max(m.word(_M_HIGH) - 2048, 2048 - m.word(_M_LOW), amps)
                     amps = amps * 8 * outlet.ma_q8 >> 8
                 else:  # the control lane may be late: what it was that tripped

@@ -23,6 +23,8 @@ _NEVER_S = const(-3600)
 
 # those that end the recording of the waveforms, as in controller.py
 _WAVE_FAULTS = (events.SENSOR, events.CLIPPED, events.GROUND_FAULT, events.EXTERNAL)
+# reasons whose value is the current of the pole itself
+_OWN_MA = (events.THERMAL, events.PEAK, events.SHORT_TIME)
 _RANK = (o.TRIPPED, o.FAULT, o.LOCKOUT)  # the later one needs more to be left
 
 
@@ -138,8 +140,10 @@ class Gangs:
         for pole in poles:
             if pole is not outlet:
                 own = value
-                if kind == events.TRIPPED and value:
+                if reason in _OWN_MA:
                     own = c.amps_ma[pole.index]
+                elif reason == events.LEG:
+                    own = c.dispatch.legs[pole.outlet.legs[0]].load
                 self._record(pole, event, action, was_on, much, kind, reason, own, source)
                 if kind == events.TRIPPED:
                     pole.trips += 1

@@ -221,6 +221,43 @@ def test_one_pole_takes_the_other_with_it(
     assert not closed(rig) and start(rig)
 
 
+def values(rig: WindowRig, kind: int) -> dict[str, tuple[str, int]]:
+    """What the journal's last records of a kind say: reason and value, by outlet."""
+    return {
+        rig.board.outlets[x[2]].name: (events.name(events.REASONS, x[3]), x[4])
+        for x in rig.journal.since(0)
+        if x[1] == kind
+    }
+
+
+def test_a_trip_of_the_total_says_the_total_for_both_poles(rig: WindowRig) -> None:
+    """The value is in W: a pole's own mA would be read as such."""
+    rig.settings.set("leg.limit_a", 48)
+    rig.settings.set("total.limit_w", 3000)
+    rig.load |= {"home_l1": 30.0, "home_l2": 30.0}
+    rig.until(lambda: rig.state("home_l2") == "tripped", 30)
+    found = values(rig, events.TRIPPED)
+    assert found["home_l1"][0] == found["home_l2"][0] == "total"
+    assert found["home_l1"][1] == found["home_l2"][1] == pytest.approx(7200, rel=0.02)
+
+
+def test_a_trip_of_a_leg_says_for_each_pole_what_its_leg_carried(rig: WindowRig) -> None:
+    rig.settings.set("leg.limit_a", 20)
+    rig.load |= {"home_l1": 5.0, "home_l2": 40.0}
+    rig.until(lambda: rig.state("home_l2") == "tripped", 30)
+    found = values(rig, events.TRIPPED)
+    assert found["home_l1"] == ("leg", pytest.approx(5000, rel=0.02))
+    assert found["home_l2"] == ("leg", pytest.approx(40_000, rel=0.02))
+
+
+def test_a_trip_by_its_own_current_says_for_each_pole_its_own(rig: WindowRig) -> None:
+    rig.load["home_l2"] = 500.0
+    rig.run(0.05)
+    found = values(rig, events.TRIPPED)
+    assert found["home_l2"][1] > 400_000
+    assert found["home_l1"] == ("peak", pytest.approx(20_000, rel=0.02))
+
+
 def test_the_cause_of_either_pole_holds_both(rig: WindowRig) -> None:
     broken(rig)
     for name in POLES:

@@ -351,6 +351,27 @@ def test_the_breaker_clears_meanwhile_and_the_trip_is_known_with_its_current() -
     assert rig.lane.st[rig.lane.base(4) + kernel.C_MOST] == 0
 
 
+def test_the_record_has_the_largest_current_of_the_whole_wait() -> None:
+    """Its windows are done with when the relay opens after 60 ms: only the kernel still has it."""
+    rig = Rig(settings=WAIT | {"relay.wait_ms": 60})
+    rig.do("on", "bed1")
+    rig.sim("plug bed1 resistive amps=10")
+    rig.run(0.1)
+    rig.sim("short bed1")
+    word = rig.lane.base(4) + kernel.C_OVER
+    rig.until(lambda: rig.lane.st[word] >= 2, 0.02)
+    rig.run(0.004)
+    counts = rig.lane.st[rig.lane.base(4) + kernel.C_MOST]
+    assert counts > 1500
+    rig.sim("unplug bed1")
+    rig.sim("plug bed1 resistive amps=60")
+    rig.run(0.1)
+    record = [x for x in rig.journal.since(0) if x[1] == events.TRIPPED][-1]
+    per_count = rig.controller.outlets[2].meter.unit_per_count
+    assert record[3] == events.PEAK and record[4] == pytest.approx(counts * per_count, rel=0.002)
+    assert rig.lane.st[rig.lane.base(4) + kernel.C_MOST] == 0
+
+
 def test_below_the_breaking_capacity_it_does_not_wait() -> None:
     rig = Rig(settings=WAIT | {"bed1.peak_x": 3, "bed1.breaking_a": 140})
     rig.do("on", "bed1")

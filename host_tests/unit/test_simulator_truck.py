@@ -249,6 +249,21 @@ def test_the_contactor_can_weld_too() -> None:
     }
 
 
+def test_an_arc_does_not_outlive_what_draws_it() -> None:
+    truck = switched_on("plug bed1 resistive amps=10")
+    truck.truth(100_000 + 2000 - 4000)
+    truck.set_pin(8, 0, truck.now_us)
+    truck.truth(102_100)
+    assert truck.circuit("bed1").arcing and truck.circuit("bed1").powered
+    truck.command("unplug bed1")
+    outlet = truck.truth(102_200)["outlets"]["bed1"]
+    assert not outlet["powered"] and not truck.circuit("bed1").arcing
+    truck.command("plug bed1 resistive amps=10")
+    truck.truth(120_000)
+    outlet = truck.truth(140_000)["outlets"]["bed1"]
+    assert not outlet["powered"] and outlet["amps_rms"] == 0.0
+
+
 def test_an_arc_does_not_outlive_the_supply() -> None:
     truck = switched_on("plug bed1 half_wave amps=10")
     truck.truth(100_000 + 2000 - 4000)

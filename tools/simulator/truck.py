@@ -405,7 +405,7 @@ class Truck:
         for c in self.circuits:
             bouncing = False
             connected = c.relay.closed and (contactor is None or contactor.closed)
-            if connected or not live:
+            if connected or not live or not c.loads:  # an arc ends with what draws it
                 c.arcing = False
             elif c.powered and not c.arcing:
                 bouncing = self._bouncing(c.relay) or (
