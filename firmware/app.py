@@ -28,7 +28,11 @@ _LINK_S = 5  # how soon a new link is noticed
 _RETRY_S = 60
 _JOURNAL = 256  # events
 _JOURNAL_SMALL = 128
-_COLLECT = 4096  # bytes allocated between two collections, where holes in the heap count
+# Bytes allocated between two collections, where holes in the heap count. With the lane's own, see
+# _control(), that is what a task's turn may need.
+_COLLECT = 4096
+_GATHERED_SMALL = 2048  # so much is collected between two windows
+_GATHERED = 16384  # the same where there is heap enough
 
 
 def _sampler(board):  # on demand: boot
@@ -75,6 +79,8 @@ class App:
         self._ended_badly = False
         self._stop = ""  # why the firmware ends: reboot or exit
         self._stop_by = events.BY_CONTROL
+        self._soon = _GATHERED  # bytes: so much garbage is collected between two windows,
+        self._late = -1  # and so much in any case; -1: when the heap is full
         self.mqtt = None
         self.network = network.make(self)
         self._load()
@@ -187,6 +193,7 @@ class App:
             asyncio.run(self._run())
         finally:
             self.fast.stop()
+            pieces.serve()
             asyncio.new_event_loop()
         if self._stop == "reboot":
             system.reset()
@@ -198,6 +205,7 @@ class App:
         if self.network is not None:
             self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
+        pieces.serve(self.breathe)
         control = asyncio.create_task(self._control())
         self._tasks = tasks = self._start()
         # The control task is not guarded: when it fails, relays open and the chip restarts.
@@ -228,6 +236,8 @@ class App:
             gc.threshold(_COLLECT)
             pieces.forget()
             gc.collect()
+            self._soon = _GATHERED_SMALL
+        self._late = gc.threshold()
         return tasks
 
     async def _control(self):
@@ -236,13 +246,26 @@ class App:
         sleep_ms = asyncio.sleep_ms
         step = controller.step
         while not self._stop:
-            step()
+            if step():
+                self._sweep()
             beat()
             await sleep_ms(_CONTROL_MS)
         if self._stop == "reboot":
             self.keeper.note_on()
         self.fast.open_all()
         await self._goodbye()
+
+    def _sweep(self):
+        """A window is done, and the next one a cycle away: what has gathered on the heap is
+        collected now, when it delays the control lane least, and not in a task's turn."""
+        threshold = gc.threshold
+        threshold(self._soon)
+        try:
+            object()  # when memory is asked for, a collection that is due is made
+        except MemoryError:
+            pass
+        threshold(self._late)
+        self.controller.step()
 
     async def _goodbye(self):  # on demand
         """Relays are open; record, then let the console and the broker hear of it."""
@@ -331,7 +354,8 @@ class App:
 
     def breathe(self):
         """In the middle of what takes long: the control lane's turn."""
-        self.controller.step()
+        if self.controller.step():
+            self._sweep()
         self.supervisor.beat()
         self.watchdog.feed()
 

@@ -669,6 +669,11 @@ class Controller:
         if verb == "on":
             if o.energised(outlet.state):
                 return ""
+            if self.station is not None and self.station.eases(index):
+                self.pending |= 1 << index  # close_next() asks again
+                self._pending_by = source
+                self._pending_force = force
+                return ""
             if outlet.state == o.SHED:
                 self._move(outlet, o.E_OFF, events.OFF, events.COMMAND, 0, source)
             if not self._move(outlet, o.E_ON, events.ON, events.COMMAND, 0, source):

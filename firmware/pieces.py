@@ -1,8 +1,9 @@
 # Loads modules on stock images, where they take heap: by number (tools/pack.py), and functions and
 # tables when they are called (tools/shrink.py makes a piece of each one marked `# on demand`).
-# Where the modules are frozen in, only once() and drop() are called. Called by tasks, never by
-# lanes 1 and 2.
+# Where the modules are frozen in, only once() and drop() are called. And what takes long gives way
+# to the control lane here, because it has no app to ask. Called by tasks, never by lanes 1 and 2.
 
+import gc
 import sys
 
 _MODULES = "firmware/modules.bin"  # where each begins, 4 bytes each, and they themselves
@@ -10,6 +11,7 @@ _stay: dict = {}  # the module of the piece that stays, by its number
 _loaded: dict = {}  # modules by their number in the file of all modules
 _in_place: list = []  # what has them run from flash, while many are loaded
 _deep = [0]  # modules whose loading has begun
+_lane: list = []  # what has the control lane's turn, while a firmware runs
 
 
 class _Disk:
@@ -120,6 +122,26 @@ def late(me, name: str, table: str):
         name = words[2]
     function = getattr(demand(int(words[1])), name)
     return lambda *args, **named: function(me, *args, **named)
+
+
+def serve(turn=None):
+    """`turn()` is the control lane's turn from now on; None: there is none."""
+    _lane[:] = [turn] if turn else []
+
+
+def breathe():
+    """In the middle of what takes long: the control lane's turn. Only where nothing is half done
+    that the lane decides by."""
+    for turn in _lane:
+        turn()
+
+
+def collect():
+    """gc.collect(), which takes a mains cycle or two, from one turn of the control lane to the
+    next."""
+    breathe()
+    gc.collect()
+    breathe()
 
 
 def row(table, name: str):

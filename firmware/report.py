@@ -1,6 +1,7 @@
 # Snapshot and events as plain dicts in SI units, the same for console and MQTT.
 # Called by the outer lane only: floats and dicts allocate.
 
+import json
 from collections import OrderedDict
 
 from micropython import const
@@ -73,6 +74,26 @@ def outlet(app, index: int) -> dict:
     return row
 
 
+def parts(value, depth: int = 3, separators=(",", ":")):
+    """Generator of the JSON of a value, in pieces of a few hundred bytes; the same each time.
+    What is deeper than `depth` is one piece. To make all of it at once takes 20 ms."""
+    is_dict = isinstance(value, dict)
+    if not depth or not value or not (is_dict or isinstance(value, list)):
+        yield json.dumps(value, separators=separators)
+        return
+    lead = "{" if is_dict else "["
+    for item in value:
+        if is_dict:
+            yield "%s%s%s" % (lead, json.dumps(item), separators[1])
+            item = value[item]
+        else:
+            yield lead
+        for piece in parts(item, depth - 1, separators):
+            yield piece
+        lead = separators[0]
+    yield "}" if is_dict else "]"
+
+
 def relays(app, outlets: dict):
     """Add to each outlet of state() what its relay has gone through."""
     app.controller.switching.setup("report", outlets)
@@ -113,6 +134,8 @@ def state(app, rows=None) -> dict:
     watts = 0.0
     leg_a = [0.0] * len(board.legs)
     for item in board.outlets:
+        if not rows:
+            pieces.breathe()
         row = rows[item.index] if rows else outlet(app, item.index)
         outlets[item.name] = row
         watts += row["power_w"]
@@ -133,6 +156,7 @@ def state(app, rows=None) -> dict:
             "limit_a": dispatch.legs[leg].limit / 1000,
         }
     utc = app.clock.wall()
+    pieces.breathe()
     return {
         "device": app.device_id,
         "version": app.version,

@@ -5,6 +5,7 @@ import gc
 
 from micropython import const
 
+from firmware import pieces
 from firmware.selftest import parts
 
 # The checks. Their numbers stand in records on flash: more may follow, none may be moved.
@@ -29,7 +30,7 @@ def rows(tests) -> list:  # on demand
     """[(name, ok, text, uptime of the check in s or None)]."""
     app = tests.app
     c = tests.controller
-    gc.collect()
+    pieces.collect()
     if hasattr(gc, "mem_free"):
         tests.note(_HEAP, True, gc.mem_free())
     result = []
@@ -37,8 +38,10 @@ def rows(tests) -> list:  # on demand
         seen = tests.seen[check]
         good = not tests.bad >> check & 1
         if seen >= 0:  # else it is not for this board, or its turn has not come
+            pieces.breathe()
             text = _text(tests, check, tests.found[check], good)
             result.append((word(check), good, text, seen))
+    pieces.breathe()
     now = c.clock.now_s
     report = app.settings.load_report
     result.append(("settings", not report, report or "good", 0))

@@ -5,7 +5,6 @@ can carry. No formatting here, and no relay is touched here: the controller deci
 Called by: the outer lane only.
 """
 
-import gc
 import json
 import sys
 import time
@@ -446,7 +445,7 @@ class Commands:
         return {"outlets": outlets}
 
     def _energy(self, args, source):  # on demand
-        gc.collect()
+        pieces.collect()
         app = self._app
         if not args:
             from firmware.storage import history
@@ -457,6 +456,7 @@ class Commands:
                 from firmware.storage.energy import NAMES
 
                 names.extend(NAMES)
+            pieces.breathe()
             return history.totals(app.energy, names, app.totals_mwh())
         from firmware.interfaces import energytable
 
@@ -469,7 +469,7 @@ class Commands:
             raise CommandError(str(error))
 
     def _time(self, args, source):  # on demand
-        gc.collect()
+        pieces.collect()
         from firmware.interfaces import timecommand
 
         pieces.drop("firmware.interfaces.timecommand")
@@ -497,7 +497,7 @@ class Commands:
 
     def _events_module(self):
         """Its module, needed as long as the answer is."""
-        gc.collect()
+        pieces.collect()
         from firmware.interfaces import eventlist
 
         pieces.drop("firmware.interfaces.eventlist")
@@ -518,13 +518,13 @@ class Commands:
     def _help(self, args, source):  # on demand
         if not args:
             have = self._may(source)
-            return {
-                "commands": [
-                    {"usage": usage(entry), "help": entry[_HELP]}
-                    for entry in TABLE
-                    if not entry[_NEED] or entry[_NEED] & have
-                ]
-            }
+            rows = []
+            for entry in TABLE:
+                if not entry[_NEED] or entry[_NEED] & have:
+                    rows.append({"usage": usage(entry), "help": entry[_HELP]})
+                    if not len(rows) & 7:
+                        pieces.breathe()
+            return {"commands": rows}
         entry = row(args[0])
         if entry is None or len(args) > 1:
             raise CommandError(
@@ -560,6 +560,7 @@ class Commands:
         tests = []
         failed = []
         for name, good, text, seen in self._app.selftest():
+            pieces.breathe()
             tests.append({"name": name, "ok": bool(good), "text": text, "checked_s": seen})
             if not good:
                 failed.append(name)
@@ -641,6 +642,7 @@ class Commands:
         refused = {}
         for outlet in self._app.board.outlets:
             if verb == "reset":
+                pieces.breathe()
                 state = self._report.outlet(self._app, outlet.index)["state"]
                 if state not in ("tripped", "lockout", "fault"):
                     continue
@@ -697,7 +699,7 @@ class Commands:
 
     def _setting_list(self):
         """Its module, needed as long as the answer is."""
-        gc.collect()
+        pieces.collect()
         from firmware.interfaces import settinglist
 
         pieces.drop("firmware.interfaces.settinglist")
@@ -825,7 +827,7 @@ class Commands:
 
     def _calibration(self):  # on demand
         """Its module; needed once in a device's life: its 10 KB are worth more as heap."""
-        gc.collect()
+        pieces.collect()
         from firmware.sensing import calibration
 
         pieces.drop("firmware.sensing.calibration")
@@ -947,7 +949,7 @@ class Commands:
         switching."""
         if args:
             self._allow(_SWITCH, name, source)
-        gc.collect()
+        pieces.collect()
         found = pieces.once(module)
         try:
             return getattr(found, name)(self._app, args, source)

@@ -15,12 +15,11 @@ The setting console.echo overrides that (`on` or `off`).
 """
 
 import asyncio
-import json
 import sys
 
 from micropython import const
 
-from firmware import events, pieces
+from firmware import events, pieces, report
 from firmware.interfaces import editor, screens
 from firmware.interfaces.commands import CommandError
 
@@ -282,8 +281,9 @@ class Console:
         while self._seen_seq < journal.last_seq and self._used < _RING // 2:
             record = journal.get(self._seen_seq + 1)
             if record is not None and (verbose or record[1] not in _QUIET_KINDS):
-                if not self._unasked("event: " + screens.event(self._app, record)):
-                    break
+                if self._unasked("event: " + screens.event(self._app, record)):
+                    self._seen_seq += 1
+                return  # others have their turns: to put one into words takes 5 ms
             self._seen_seq += 1
 
     async def _output(self):
@@ -545,14 +545,11 @@ class Console:
         reason = ""
         text = ""
         try:
+            await _sleep_ms(0)
             result = self._app.commands.run(name, words[1:], source)
+            await _sleep_ms(0)
             if hasattr(result, "poll"):
                 result = await self._follow(result, as_json)
-            if as_json and hasattr(result, "parts"):
-                await self._parts(result.parts())
-                return
-            if as_json:
-                text = json.dumps(_body("", result))
         except CommandError as error:
             reason = str(error)
             result = error.result
@@ -563,7 +560,7 @@ class Console:
             reason = _internal(error)
             result = None
         if as_json:
-            await self._line(text or json.dumps(_body(reason, result)))
+            await self._json(reason, result)
             return
         if not reason:
             try:
@@ -578,6 +575,7 @@ class Console:
             try:
                 for text in screens.lines(self._app, name, result):
                     await self._line("  " + text if text else "")
+                    await _sleep_ms(0)  # to make the next one takes its time
             except Stalled:
                 raise
             except Exception as error:
@@ -601,13 +599,23 @@ class Console:
         finally:
             self._busy = True
 
-    async def _parts(self, parts):  # on demand
-        """An answer that is too long for one text: its JSON object, piece by piece."""
-        data = b'{"ok":true,'
+    async def _json(self, reason, result):  # on demand
+        """An answer's JSON object, piece by piece."""
+        if hasattr(result, "parts"):
+            data = b'{"ok":true,'
+            parts = result.parts()
+        else:
+            data = b""
+            parts = report.parts(_body(reason, result), 3, (", ", ": "))
+        size = 0
         try:
             for part in parts:
                 await self._send(data)
                 data = part if isinstance(part, bytes) else part.encode()
+                size += len(data)
+                if size > _PIECE:  # the next ones take their time
+                    size = 0
+                    await _sleep_ms(0)
         except MemoryError:
             data = b"\r\nerror: not enough memory for this answer"
         await self._send(data)
@@ -631,6 +639,7 @@ class Console:
             state = self._app.commands.run("status", [], "console")
             for text in screens.status(self._app, state):
                 await self._line(text + "\x1b[K")
+                await _sleep_ms(0)
             await self._line("\x1b[Kany key ends this\x1b[J")
             state = None
             waited_ms = 0

@@ -1,7 +1,7 @@
 # `energy hours|days|months`: the history as a table with bars for people, and as JSON in pieces,
 # because a year of days has 20 KB. Loaded when asked for, and dropped again. Called by commands.
 
-from firmware import timezone
+from firmware import pieces, timezone
 from firmware.clock import iso
 from firmware.storage import history
 from firmware.storage.energy import NAMES
@@ -86,7 +86,9 @@ class Table:
         """A table for people, with the total as a bar."""
         wide, bar = (18, 9) if self._kind == history.HOURS else (10, 16)
         most = 1
-        for _, wh in self._rows():
+        for number, wh in self._rows():
+            if not number & 3:
+                pieces.breathe()
             most = max(most, sum(wh[: self._summed]))
         head = "%-*s" % (wide, history.KINDS[self._kind])
         few = self._few()
@@ -150,6 +152,7 @@ class Chart:
         today = zone.local(now * 3600) // 86400
         self._rows: dict = {}  # minute of the day: [Wh yesterday, Wh today]
         for number, row in list(history.rows(energy, history.HOURS, now)) + [(now, wh)]:
+            pieces.breathe()
             local = zone.local(number * 3600)
             day = local // 86400 - today + 1
             if day in (0, 1):

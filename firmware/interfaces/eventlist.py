@@ -221,6 +221,8 @@ class Listing:
         for record in book.since(seq):
             if record[journal.SEQ] > self._last:
                 break
+            if not record[journal.SEQ] & _AT_ONCE:
+                self._app.breathe()
             yield record
 
     def _count(self, wanted):
@@ -246,7 +248,10 @@ class Listing:
 
     def table(self) -> dict:
         """The answer at once, for a few of them."""
-        rows = [self._report.event(self._app, record) for record in self.records()]
+        rows = []
+        for record in self.records():
+            self._app.breathe()  # to put one into words takes 4 ms
+            rows.append(self._report.event(self._app, record))
         return {"events": rows, "first_seq": self._first, "last_seq": self._last}
 
     def parts(self):

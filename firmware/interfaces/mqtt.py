@@ -16,7 +16,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
-from firmware import events, pieces
+from firmware import events, pieces, report
 from lib import mqtt
 
 _POLL_MS = const(50)  # how soon a change is noticed
@@ -31,6 +31,7 @@ _DOWN_MS = const(5_000)  # shorter interruptions are not worth a record
 _SHORT = const(1000)
 _ROOM = const(1980)  # bytes that are one message of the client's rings, with the topic
 _TURN = const(100)  # bytes of JSON made before others have their turn: 3 ms on an RP2040
+_MANY = const(8)  # words of a list: more are made piece by piece
 _MAX_ARGS = const(8)
 _MAX_ID = const(64)
 
@@ -46,12 +47,10 @@ class _Refused(Exception):
 class Mqtt:
     """The MQTT side of the app. `client` is None until `mqtt.host` is set."""
 
-    def __init__(self, app, report=None):  # on demand
-        """`report`: module with state, outlet and event; firmware.report unless a test says so."""
-        if report is None:
-            from firmware import report
+    def __init__(self, app, source=None):  # on demand
+        """`source`: has state, outlet and event, as firmware.report, which it is if not said."""
         self._app = app
-        self._report = report
+        self._report = source or report
         self.client = None
         self.device_id = ""
         self.base = ""
@@ -292,7 +291,7 @@ class Mqtt:
                 return
         except MemoryError:
             pass
-        self._send_parts(lambda: _pieces(answer), answer["id"])
+        self._send_parts(lambda: report.parts(answer), answer["id"])
 
     def _send_parts(self, parts, ident=None):  # on demand
         """Publish an answer that comes in pieces, as one message (QoS 0)."""
@@ -323,9 +322,9 @@ class Mqtt:
     async def _publish_state(self):
         state = await self._state()
         topic = self.base + "state"
-        text = await _joined(_pieces(state, 2))
+        text = await _joined(report.parts(state, 2))
         if not text or not self.client.publish(topic, text):
-            await self.client.publish_parts(topic, lambda: _pieces(state, 2))
+            await self.client.publish_parts(topic, lambda: report.parts(state, 2))
 
     async def _publish_outlets(self):
         """State and reason of each outlet that changed, retained; `on`: the relay is closed.
@@ -492,8 +491,8 @@ class Mqtt:
         ident = request["id"]
         if not hasattr(result, "parts"):
             answer = {"id": ident, "ok": True, "result": result}
-            if _is_deep(result):
-                self._send_parts(lambda: _pieces(answer), ident)
+            if _is_long(result):
+                self._send_parts(lambda: report.parts(answer), ident)
             else:
                 self._answer(answer)
             return
@@ -603,26 +602,7 @@ def _json(value):
     return json.dumps(value, separators=(",", ":"))
 
 
-def _pieces(value, depth=3):
-    """The JSON of a result, in pieces of a few hundred bytes; the same each time."""
-    is_dict = isinstance(value, dict)
-    if not depth or not value or not (is_dict or isinstance(value, list)):
-        yield _json(value)
-        return
-    lead = "{" if is_dict else "["
-    for item in value:
-        if is_dict:
-            yield "%s%s:" % (lead, json.dumps(item))
-            item = value[item]
-        else:
-            yield lead
-        for piece in _pieces(item, depth - 1):
-            yield piece
-        lead = ","
-    yield "}" if is_dict else "]"
-
-
-def _is_deep(result):
+def _is_long(result):
     """Whether to make JSON of it takes so long that it has to be done in pieces."""
     for name in result:
         row = result[name]
@@ -630,7 +610,7 @@ def _is_deep(result):
             for more in row:
                 if isinstance(row[more], dict):
                     return True
-        elif isinstance(row, list) and row and isinstance(row[0], dict):
+        elif isinstance(row, list) and row and (len(row) > _MANY or isinstance(row[0], dict)):
             return True
     return False
 

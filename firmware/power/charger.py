@@ -99,7 +99,9 @@ class Charger:
         self._most_ma = int(get("vehicle.most_a") * 1000 + 0.5)
         self._energy_mwh = int(get("vehicle.energy_kwh") * 1_000_000 + 0.5)
         enabled = get("vehicle.enabled")
-        self.controller.dispatch.yields = 1 << self.index if enabled else 0
+        dispatch = self.controller.dispatch
+        bit = 1 << self.index
+        dispatch.yields = dispatch.yields | bit if enabled else dispatch.yields & ~bit
         if enabled != self.enabled:
             self.enabled = enabled
             self.evse = ev.Evse()

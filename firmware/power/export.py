@@ -17,6 +17,7 @@ _M_POWER = const(17)
 _GRID = const(1)  # interlock.GRID
 _LONG_MS = const(1 << 28)
 _SILENT_MS = const(100)  # no window: nothing is measured
+_BETWEEN_MHZ = const(55_000)
 _BLIND_MS = const(500)  # a voltage without a frequency
 _CEASE_MORE_MS = const(100)  # beyond its own time, until an inverter counts as not ceased
 _UNASKED_MS = const(500)
@@ -25,6 +26,9 @@ _IDLE_MA = const(2_000)  # less is no current: 1/24 of a pole
 _ABOVE_MS = const(10_000)
 _ABOVE_W = const(300)  # and 10 %
 _FULL = const(1000)
+_SELDOM = const(7)  # windows but one between two looks at the room while nothing is exported
+_EASE_MS = const(2_000)  # that an inverter has to make room for an outlet,
+_EASED_MS = const(4_000)  # and as long until the outlet's own current says what it takes
 
 # what the journal says, by stage of grid.STAGES
 _REASONS = (
@@ -63,13 +67,24 @@ class Exporter:
         self.power_w = 0  # out of the charge port
         self.room_w = 0
         self._poles = [x for x in self.controller.outlets if x.outlet.gang == "home"]
+        legs = self.controller.dispatch.legs
+        self._legs = [(x, x.index, legs[x.outlet.legs[0]]) for x in self._poles]
+        self._mask = 0
+        for pole in self._poles:
+            self._mask |= 1 << pole.index
         self._enabled = False
         self._island = False  # its input is wired
         self._rating_w = 1
         self._nominal_mv = 0
         self._cease_ms = 0
         self._by = events.BY_CONTROL
-        self._carrying = False
+        self._carrying = self._carries = False
+        self._turn = 0
+        self._ease_w = 0  # kept free for an outlet that is about to close,
+        self._ease_ma = 0  # of the lower leg
+        self._ease_ms = 0  # for so long already
+        self._eased = -1  # which one
+        self._misfit = False  # the profile is for another mains frequency
         self._clear = True  # nothing has flowed since the permission ended
         self._silent_ms = 0
         self._blind_ms = 0
@@ -81,7 +96,13 @@ class Exporter:
         """Take over the settings."""
         get = self.station.app.settings.get
         profile = get("grid.profile")
-        enabled = get("grid.enabled") and profile != "none"
+        index = 0
+        for i, row in enumerate(grid.PROFILES):
+            if row[0] == profile:
+                index = i
+        hertz = get("supply.hz")
+        self._misfit = profile != "none" and hertz and hertz != grid.PROFILES[index][3]
+        enabled = get("grid.enabled") and profile != "none" and not self._misfit
         if enabled != self._enabled:
             self._enabled = enabled
             # a start after a hang or a crash exports nothing by itself
@@ -91,10 +112,6 @@ class Exporter:
         self._nominal_mv = int(get("supply.nominal_v") * 1000)
         logic = self.logic
         logic.lead_ms = self._cease_ms
-        index = 0
-        for i, row in enumerate(grid.PROFILES):
-            if row[0] == profile:
-                index = i
         most_w = min(get("grid.most_w"), self._rating_w)
         logic.configure(index, self.wanted, most_w, get("grid.power_w"))
         inputs = self.controller.conditions.inputs
@@ -110,8 +127,13 @@ class Exporter:
 
     def start(self, source: int) -> str:
         """Export as soon as the grid lets it; "" or why not."""
+        if self._misfit:
+            return "grid.profile ieee1547 is for 60 Hz, and supply.hz is 50: there is none for that"
         if not self._enabled:
             return "export is off (set grid.enabled on and grid.profile ieee1547)"
+        mhz = self.station.sense.mhz
+        if 0 < mhz < _BETWEEN_MHZ:
+            return "grid.profile ieee1547 is for 60 Hz, and the grid has %.1f Hz" % (mhz / 1000)
         if self.logic.state == grid.FAULT:
             return "fault (%s): grid reset first" % grid.STAGES[self.logic.why]
         if not self.logic.asked_w:
@@ -178,7 +200,14 @@ class Exporter:
         elif self._blind_ms < _LONG_MS:
             self._blind_ms += ms
         logic.enabled = self.wanted
-        self.room_w = self._room()
+        self._turn = (self._turn + 1) & _SELDOM
+        if logic.permitted or not self._turn:
+            self.room_w = self._room()
+        if self._eased >= 0:
+            self._ease_ms += ms
+            if self._ease_ms >= _EASED_MS:
+                self._eased = -1
+                self._ease_w = self._ease_ma = 0
         if logic.step(
             sense.low, sense.high, sense.mhz, self._held(), self.room_w, ms, sense.quick_mhz
         ):
@@ -208,7 +237,11 @@ class Exporter:
         logic = self.logic
         contacts = self.station.contacts
         contacts.permit(logic.permitted)
-        if not logic.permitted:
+        dispatch = self.controller.dispatch
+        if logic.permitted:
+            dispatch.yields |= self._mask  # it takes what the others leave
+        else:
+            dispatch.yields &= ~self._mask
             contacts.set_point(0)
             self._stray_ms = 0
         if logic.state == grid.WAITING or logic.permitted:
@@ -244,9 +277,10 @@ class Exporter:
         for pole in self._poles:
             if pole.state != o.OFF:
                 return grid.POLE
-            reason = around.blocks(pole.index)
-            if reason == events.OVERTEMPERATURE or reason == events.GROUND_FAULT:
-                return grid.HEAT
+            if around.stages.active & around.masks[pole.index]:
+                reason = around.blocks(pole.index)
+                if reason == events.OVERTEMPERATURE or reason == events.GROUND_FAULT:
+                    return grid.HEAT
         return -1
 
     def _room(self) -> int:
@@ -257,22 +291,16 @@ class Exporter:
         if battery is not None and battery.level:
             return 0  # the first to go: before its reserve is near, and while it is not known
         controller = self.controller
-        dispatch = controller.dispatch
         amps_ma = controller.amps_ma
         power_w = controller.power_w
-        room = dispatch.total.limit
+        total = controller.dispatch.total
+        room = total.limit - total.load - self._ease_w  # the load is the last window's, as these
         ma = 1 << 20
-        for leg in dispatch.legs:
-            left = leg.limit
-            for i in leg.members:
-                if controller.outlets[i].outlet.gang != "home":
-                    left -= amps_ma[i]
+        for pole, i, leg in self._legs:
+            room += abs(power_w[i])
+            left = leg.limit - leg.load + amps_ma[i] - self._ease_ma
             if left < ma:
                 ma = left
-        for outlet in controller.outlets:
-            if outlet.outlet.gang != "home":
-                room -= abs(power_w[outlet.index])
-        for pole in self._poles:
             if pole.limit_ma < ma:
                 ma = pole.limit_ma
         # of the lower leg, so that the current stays within its limit
@@ -336,12 +364,15 @@ class Exporter:
         inverter's own, or one that charges the vehicle."""
         gangs = self.controller.gangs
         on = self.station.contacts.outputs & _GRID or self.stray or not self._clear
-        if on and not own:
+        carries = on and not own
+        if carries:
+            if not self._carries:  # its own contact has been closed in between, or never
+                gangs.carry("home", True)
             self._carrying = True
-            gangs.carry("home", True)
         elif self._carrying and not on:
             self._carrying = False
             gangs.carry("home", False)
+        self._carries = carries
 
     # -- outer lane --------------------------------------------------------------------------
 
@@ -350,6 +381,35 @@ class Exporter:
 
     def blocks(self, index: int) -> tuple:
         return 0, ""
+
+    def eases(self, index: int) -> bool:
+        """Whether export is being lowered for this outlet, which fits beside what is left of it
+        only: it closes when that is done, or the inverter has had its time. Ask again until
+        then."""
+        if not self.logic.permitted:
+            return False
+        if self._eased == index and self._ease_ms >= _EASE_MS:
+            return False
+        dispatch = self.controller.dispatch
+        full = False
+        ma = watts = 0
+        for limit in dispatch.limits:
+            if limit.mask >> index & 1:
+                total = limit is dispatch.total
+                need = dispatch.demand(index, limit)
+                if not need:  # never seen: as much as it may draw
+                    need = (dispatch._most_w if total else dispatch._most_ma)[index]
+                if total:
+                    watts = need
+                else:
+                    ma = need
+                full = full or limit.load + need > limit.limit
+        if full and self._eased != index:
+            self._ease_w = watts
+            self._ease_ma = ma
+            self._ease_ms = 0
+            self._eased = index
+        return full
 
     def report(self) -> dict:  # on demand
         """What `grid` says."""

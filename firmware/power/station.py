@@ -74,6 +74,11 @@ class Station:
             return True
         return self.home is not None and self.home.restores(index)
 
+    def eases(self, index: int) -> bool:
+        """Whether export is being lowered to make room for an outlet, so that it closes a moment
+        later (outer lane)."""
+        return self.grid is not None and self.grid.eases(index)
+
     def opened(self, outlet):
         """A pole of a gang has been opened, whoever did it (control lane, in the same turn)."""
         if self.home is not None:

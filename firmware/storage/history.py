@@ -17,6 +17,7 @@ import struct
 
 from micropython import const
 
+from firmware import pieces
 from firmware.storage import files
 from firmware.storage.energy import whole_wh
 
@@ -82,6 +83,8 @@ def rows(h, kind: int, now: int, count: int = 0, raw: bool = False):
         file = None
     try:
         for number in range(now - count, now):
+            if not number & 7:
+                pieces.breathe()
             row = _read(h, file, kind, number)
             if row is not None:
                 yield number, row if raw else [max(b - a, 0) for a, b in zip(row[0], row[1])]
@@ -102,6 +105,7 @@ def totals(h, names, totals_mwh) -> dict:
             found[2] = ("yesterday_", wh)
     result: dict = {}
     for what, wh in found:
+        pieces.breathe()
         by_name = None
         if wh is not None:
             by_name = {name: wh[i] / 1000 for i, name in enumerate(names)}

@@ -23,7 +23,7 @@ from binascii import crc32
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.storage import files
 
 # Positions in a record as `since()` yields it.
@@ -381,6 +381,7 @@ class JournalStore:
                 if not n:
                     break
                 slot += n
+                pieces.breathe()
                 for at in range(0, n * _SIZE, _SIZE):
                     if _is_valid(buffer[at : at + _SIZE]):
                         yield buffer[at : at + _BODY]

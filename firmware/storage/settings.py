@@ -442,9 +442,14 @@ class Settings:
 
     def names(self):  # on demand: schema
         """Generator of all names, in the schema's order."""
+        count = 0
         for row in SCHEMA:
+            count += 1
+            if not count & 15:
+                pieces.breathe()
             yield row[NAME]
         for outlet in self._board.outlets:
+            pieces.breathe()
             for row in OUTLET_SCHEMA:
                 yield outlet.name + "." + row[NAME]
 
@@ -456,7 +461,11 @@ class Settings:
         board = self._board
         for outlet in (None,) + board.outlets:
             prefix = outlet.name + "." if outlet else ""
+            count = 0
             for row in OUTLET_SCHEMA if outlet else SCHEMA:
+                count += 1
+                if not count & 7:
+                    pieces.breathe()
                 name = prefix + row[NAME]
                 if name.startswith(start):
                     default = _bound(board, row[DEFAULT], outlet)

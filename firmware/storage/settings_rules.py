@@ -63,6 +63,13 @@ def fit(settings, board, new: dict):
         raise SettingError(
             "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name
         )
+    for name, other in (("grid.profile", "supply.hz"), ("supply.hz", "grid.profile")):
+        both = (new.get("grid.profile", get("grid.profile")), new.get("supply.hz", get("supply.hz")))
+        if name in new and both == ("ieee1547", 50):
+            raise SettingError(
+                "%s: '%s' is not allowed (allowed: what goes with %s %s; ieee1547 is for 60 Hz, "
+                "and there is no profile for 50 Hz)" % (name, new[name], other, get(other))
+            )
     if new.get("home.mode", "off") != "off" and board.power is None:
         raise SettingError(
             "home.mode: board %s has no transfer switch (allowed: off)" % board.name

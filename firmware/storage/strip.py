@@ -29,6 +29,7 @@ from binascii import crc32
 
 from micropython import const
 
+from firmware import pieces
 from firmware.storage.files import StorageError
 
 MAGIC = b"TGs1"
@@ -174,13 +175,18 @@ class Strip:
         begin = 0
         for i, seq in enumerate(order):
             for found, payload in self._records(self._blocks[self._seqs.index(seq)], seq):
+                pieces.breathe()
                 if found == kind:
                     if struct.unpack("<I", payload[:4])[0] <= first:
                         begin = i
                     break
         for seq in order[begin:]:
             if seq in self._seqs:
+                turn = 0
                 for found, payload in self._records(self._blocks[self._seqs.index(seq)], seq):
+                    turn += 1
+                    if not turn & 7:
+                        pieces.breathe()
                     if found == kind:
                         yield payload
                     if seq not in self._seqs:
