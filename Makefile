@@ -35,7 +35,7 @@ test: setup ## style, types and all tests: CPython, the unix port, the emulated 
 	$(VENV) -m tools.runtime.unix
 	$(VENV) -m tools.emulator.prepare
 	echo "- running the tests" >&2
-	$(VENV) -m pytest host_tests $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile) $(PYTEST_ARGS)
+	$(VENV) -m pytest host_tests $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile --no-loadscope-reorder) $(PYTEST_ARGS)
 
 lint: setup ## style and types, of host code and of firmware
 	@$(VENV) -m tools.lint

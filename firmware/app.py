@@ -28,11 +28,11 @@ _LINK_S = 5  # how soon a new link is noticed
 _RETRY_S = 60
 _JOURNAL = 256  # events
 _JOURNAL_SMALL = 128
-# Bytes allocated between two collections, where holes in the heap count. With the lane's own, see
-# _control(), that is what a task's turn may need.
-_COLLECT = 4096
-_GATHERED_SMALL = 2048  # so much is collected between two windows
-_GATHERED = 16384  # the same where there is heap enough
+_COLLECT = 4096  # bytes asked for between two collections, where holes in the heap count
+# The same where there is heap enough, see _sweep(). Calls of functions with many variables are in
+# it (100 KB/s when nothing goes on), though they give it back. More seldom is better: after a
+# collection each request searches the heap from its beginning, and the step's calls make some.
+_GATHERED = 57344
 
 
 def _sampler(board):  # on demand: boot
@@ -72,6 +72,7 @@ class App:
             self.clock,
             kernels.heat,
             Inputs(self.board),
+            kernels.gather,
         )
         self.watchdog = system.Watchdog()
         self.supervisor = Supervisor(self.journal, self.watchdog)
@@ -205,7 +206,7 @@ class App:
         if self.network is not None:
             self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
-        pieces.serve(self.breathe)
+        pieces.serve(self.breathe, gc.threshold() > 0)
         control = asyncio.create_task(self._control())
         self._tasks = tasks = self._start()
         # The control task is not guarded: when it fails, relays open and the chip restarts.
@@ -236,7 +237,7 @@ class App:
             gc.threshold(_COLLECT)
             pieces.forget()
             gc.collect()
-            self._soon = _GATHERED_SMALL
+            self._soon = _COLLECT
         self._late = gc.threshold()
         return tasks
 

@@ -86,7 +86,9 @@ class Conditions:
         inputs = self.inputs
         stages = self.stages
         if inputs.has("gfci"):
-            stages.feed(_GROUND, inputs.read("gfci"), 1)
+            fault = inputs.read("gfci")
+            if fault or stages.block[_GROUND * _S_WORDS + _S_COUNT]:
+                stages.feed(_GROUND, fault, 1)
         if inputs.has("contactor_feedback"):
             closed = 1 if self.controller.fast.contactor_closed else 0
             stages.feed(_FOLLOW, inputs.read("contactor_feedback") ^ closed, 1)

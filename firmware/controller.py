@@ -37,13 +37,18 @@ _SQRT2 = 1.41421356
 # the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
 _B_MOVE = const(6)
-_M_SQ = const(3)
 _M_RMS = const(4)
 _M_LOW = const(6)
 _M_HIGH = const(7)
-_M_POWER = const(17)
 _T_LOAD = const(0)
 _T_LIMIT = const(3)
+_CLOSING = const(1)  # outlet.CLOSING
+_ON = const(2)
+_P_AT = const(0)  # thermal.P_AT and so on
+_P_LOAD = const(1)
+_P_MA = const(2)
+_P_LEGS = const(3)
+_P_WORDS = const(4)
 _R_SAMPLER = const(5)  # a row of the fault table, see plausibility.py
 _M_WELD = const(23)
 
@@ -126,11 +131,12 @@ class OutletControl:
 
 class Controller:
     """The control lane of one board. `fast` is the hal's FastLane, `meter` the Meter on it;
-    `heat` is thermal.step or its twin."""
+    `heat` and `gather` are thermal.step and thermal.gather or their twins."""
 
     def __init__(  # on demand: boot
-        self, board, fast, meter, journal, settings, clock, heat=thermal.step, inputs=None
-    ):
+        self, board, fast, meter, journal, settings, clock, heat=thermal.step, inputs=None,
+        gather=thermal.gather,
+    ):  # fmt: skip
         self.board = board
         self.fast = fast
         self.meter = meter
@@ -144,8 +150,17 @@ class Controller:
         self.outlets = [
             OutletControl(x, meter.currents[x.index], elements[x.index]) for x in board.outlets
         ]
-        self.amps_ma = [0] * n  # last cycle
-        self.power_w = [0] * n
+        self.amps_ma = array("i", bytes(4 * n))  # last cycle
+        self.power_w = array("i", bytes(4 * n))
+        self._gather = gather
+        self._plan = array("i", bytes(4 * _P_WORDS * n))
+        self._sums = array("i", bytes(12))  # two legs and the total
+        for x in self.outlets:
+            at = x.index * _P_WORDS
+            self._plan[at + _P_AT] = x.base
+            self._plan[at + _P_LOAD] = x.thermal.at + _T_LOAD
+            for leg in x.outlet.legs:
+                self._plan[at + _P_LEGS] |= 1 << leg
         if board.has_gangs():
             from firmware.protection.gangdispatch import GangDispatch
 
@@ -203,9 +218,11 @@ class Controller:
         settings = self.settings
         fast = self.fast
         for outlet in self.outlets:
+            pieces.breathe()  # 10 ms each
             index = outlet.index
             per_count = outlet.meter.unit_per_count
             outlet.ma_q8 = int(per_count * 32 + 0.5)
+            self._plan[index * _P_WORDS + _P_MA] = outlet.ma_q8
             rating = outlet.outlet.rating_ma
             outlet.limit_ma = int(settings.outlet(index, "limit_a") * 1000 + 0.5)
             kind = thermal.CLASSES.index(settings.outlet(index, "trip_class"))
@@ -223,26 +240,28 @@ class Controller:
                 square = _NO_SHORT_TIME
             delay_ms = int(settings.outlet(index, "short_s") * 1000)
             fast.set_short_time(channel, square, delay_ms)
-            self.priorities[index] = settings.outlet(index, "priority")
+        pieces.breathe()
+        rank = [settings.outlet(outlet.index, "priority") for outlet in self.outlets]
+        shed = [settings.get("shed." + x) for x in ("restore_s", "min_off_s", "margin_w")]
+        shed.append(settings.get("shed.restarts"))
+        pieces.breathe()
         hertz = settings.get("supply.hz")
         fast.set_nominal_hz(hertz or 60)
         nominal_mv = settings.get("supply.nominal_v") * 1000
         per_count = self.meter.volts[0].unit_per_count
         self.checks.configure(int(nominal_mv / per_count))
+        pieces.breathe()  # from here on limits and priorities change together
         self._leg_ma = int(settings.get("leg.limit_a") * 1000)
         self._total_w = settings.get("total.limit_w")
+        for i in range(len(rank)):
+            self.priorities[i] = rank[i]
         if self.station is not None:
             self.station.limit(self)
-        self.dispatch.configure(
-            self.priorities,
-            self._leg_ma,
-            self._total_w,
-            settings.get("shed.restore_s"),
-            settings.get("shed.min_off_s"),
-            settings.get("shed.margin_w"),
-            settings.get("shed.restarts"),
-        )
+        self.dispatch.configure(self.priorities, self._leg_ma, self._total_w, *shed)
+        self.set_limits(self.conditions.tenths)
+        pieces.breathe()
         self.conditions.configure()
+        pieces.breathe()
         self.switching.configure()
 
     def set_limits(self, tenths: int):
@@ -437,14 +456,15 @@ class Controller:
         heat = self.bank.block
         amps_ma = self.amps_ma
         power_w = self.power_w
+        sums = self._sums
+        self._gather(block, heat, self._plan, len(amps_ma), amps_ma, power_w, sums)
         on_mask = 0
         opening = 0
-        i = 0
+        bit = 1
         for outlet in self.outlets:
-            at = outlet.base
             state = outlet.state
-            if state == o.ON or state == o.CLOSING:
-                on_mask |= 1 << i
+            if state == _ON or state == _CLOSING:
+                on_mask |= bit
                 if outlet.closing_windows < _MADE_WINDOWS:
                     outlet.closing_windows += 1
                     if outlet.closing_windows == _CLOSING_WINDOWS:
@@ -452,21 +472,17 @@ class Controller:
                     elif outlet.closing_windows == _MADE_WINDOWS:
                         self.switching.made(outlet)
             elif not outlet.at_rest:
-                opening |= 1 << i
+                opening |= bit
                 outlet.open_windows += 1
                 if outlet.open_windows >= _OPEN_WINDOWS:
                     outlet.open_windows = 0
                     outlet.at_rest = True
                     outlet.meter.learn_zero(True)
                     self.switching.broke(outlet)
-            sq = block[at + _M_SQ]
-            heat[outlet.thermal.at + _T_LOAD] = sq if sq > 0 else 0
-            amps_ma[i] = block[at + _M_RMS] * outlet.ma_q8 >> 8
-            power_w[i] = block[at + _M_POWER]
-            i += 1
+            bit += bit
         dispatch = self.dispatch
         dispatch.opening = opening
-        dispatch.set_loads(n, amps_ma, power_w, heat, meter.periods)
+        dispatch.set_sums(n, sums, amps_ma, power_w, heat, meter.periods)
         hot = self.bank.step(n, meter.periods)
         if hot & (on_mask | self.carrying):
             for outlet in self.outlets:

@@ -12,6 +12,7 @@ _loaded: dict = {}  # modules by their number in the file of all modules
 _in_place: list = []  # what has them run from flash, while many are loaded
 _deep = [0]  # modules whose loading has begun
 _lane: list = []  # what has the control lane's turn, while a firmware runs
+_small: list = []  # whether its heap is
 
 
 class _Disk:
@@ -124,9 +125,11 @@ def late(me, name: str, table: str):
     return lambda *args, **named: function(me, *args, **named)
 
 
-def serve(turn=None):
-    """`turn()` is the control lane's turn from now on; None: there is none."""
+def serve(turn=None, is_small: bool = False):
+    """`turn()` is the control lane's turn from now on; None: there is none. `is_small`: of the
+    heap, see collect()."""
     _lane[:] = [turn] if turn else []
+    _small[:] = [is_small]
 
 
 def breathe():
@@ -137,11 +140,12 @@ def breathe():
 
 
 def collect():
-    """gc.collect(), which takes a mains cycle or two, from one turn of the control lane to the
-    next."""
+    """Before much is loaded: where the modules are in the heap, gc.collect() from one turn of the
+    control lane to the next, because it takes 20 ms."""
     breathe()
-    gc.collect()
-    breathe()
+    if True in _small:
+        gc.collect()
+        breathe()
 
 
 def row(table, name: str):

@@ -141,6 +141,7 @@ def state(app, rows=None) -> dict:
         watts += row["power_w"]
         for leg in item.legs:
             leg_a[leg] += row["current_a"]
+    pieces.breathe()
     total_wh = sum(whole_wh(app.totals_mwh())[: app.energy.summed])
     today_wh = app.energy.today_wh(total_wh)
     total = {

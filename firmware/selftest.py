@@ -34,7 +34,7 @@ _GOOD_AGAIN = const(3)
 _BLOCK = const(6)  # words, as in hal/memory.py
 
 # layouts, as their modules define them (a test compares them)
-_HEAD_WORDS = const(57)
+_HEAD_WORDS = const(58)
 _CH_WORDS = const(26)
 _C_ZERO = const(5)
 _C_PEAK = const(6)
@@ -49,7 +49,7 @@ _LOW_HZ = const(8)
 _HOT = const(10)
 # bits of the words that only a change of settings or of calibration may change
 _HEAD_LOW = const(0x38A20271)  # N_CH N_MIN N_MAX N_FREE HYST SLOTS WAVE_… N_VOLT PEAK_SCANS ALL_…
-_HEAD_HIGH = const(0x11B002)  # ALL_BITS IN_MASK IN_INVERT IN_BITS IN_RELAYS SENSE, from word 30
+_HEAD_HIGH = const(0x811B002)  # ALL_BITS IN_MASK IN_INVERT IN_BITS IN_RELAYS SENSE EXPORT_MASK
 _CHANNEL = const(0x3B05F00)  # VSEL BIT MASK MUX SHORT SHORT_MAX BREAK WAIT TWICE FROM VAT
 _METER = const(0x18113)  # VSEL W_DIV E_UNIT WELD SKEW LEAD, from VSEL on
 _THERMAL = const(0x18)  # LIMIT TAU
@@ -135,7 +135,7 @@ class SelfTest:
         n = fast.n_ch
         stages = c.conditions.stages.block
         h = fold(st, 0, 30, _HEAD_LOW, 0, 1, 0)
-        h = fold(st, 30, 21, _HEAD_HIGH, 0, 1, h)
+        h = fold(st, 30, 28, _HEAD_HIGH, 0, 1, h)
         h = fold(st, _HEAD_WORDS, _CH_WORDS, _CHANNEL, _CH_WORDS, n, h)
         h = fold(c.meter.block, _B_HEAD + _M_VSEL, 17, _METER, _M_WORDS, n, h)
         h = fold(c.bank.block, 0, _T_WORDS, _THERMAL, _T_WORDS, c.bank.count, h)

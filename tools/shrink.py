@@ -109,6 +109,45 @@ _Named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Comprehension = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
+# What of a node's fields is never a node, or (`ctx`) one that says nothing.
+_PLAIN = {"arg", "asname", "attr", "ctx", "id", "kind", "level", "lineno", "module", "name"}
+_PLAIN |= {"simple", "type_comment"}
+_NO_NODES = (ast.Constant, ast.alias, ast.Global, ast.Nonlocal)
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
+
+
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    names = () if kind in _NO_NODES else kind._fields
+    return _FIELDS.setdefault(kind, tuple(name for name in names if name not in _PLAIN))
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    """As ast.iter_child_nodes(), without `ctx`."""
+    found: list[ast.AST] = []
+    kind = node.__class__
+    for name in _FIELDS[kind] if kind in _FIELDS else _fields(kind):
+        value = getattr(node, name, None)
+        if value.__class__ is list:
+            found += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """As ast.walk(), in the same order, but without `ctx`: most of shrink()'s time was that."""
+    todo = [node]
+    for each in todo:  # which grows
+        kind = each.__class__
+        for name in _FIELDS[kind] if kind in _FIELDS else _fields(kind):
+            value = getattr(each, name, None)
+            if value.__class__ is list:
+                todo += [item for item in value if isinstance(item, ast.AST)]
+            elif value is not None and isinstance(value, ast.AST):
+                todo.append(value)
+        yield each
+
+
 @cache
 def known(stubs: Path = STUBS) -> frozenset[str]:
     """Names that MicroPython, its library or a board's modules have; from the type stubs."""
@@ -118,7 +157,7 @@ def known(stubs: Path = STUBS) -> frozenset[str]:
     for folder in (stubs, CHIP):
         for path in [*folder.rglob("*.pyi"), *folder.rglob("*.py")]:
             if not _NOT_THERE & {path.stem, path.parent.name}:
-                for node in ast.walk(ast.parse(path.read_text())):
+                for node in _walk(ast.parse(path.read_text())):
                     found.update(_defined(node))
     return frozenset(found)
 
@@ -197,7 +236,7 @@ def names(sources: dict[str, str], stubs: Path = STUBS) -> dict[str, dict[str, l
     program = Program(sources, stubs)
     found: dict[str, dict[str, list[str]]] = {}
     functions = {
-        module.path: {n.name for n in ast.walk(module.tree) if isinstance(n, _Named)}
+        module.path: {n.name for n in _walk(module.tree) if isinstance(n, _Named)}
         for module in program.modules
     }
     program.run()
@@ -232,7 +271,7 @@ class Program:
         self.prefixed = {
             "_" + text
             for module in self.modules
-            if any(_puts_underscore(node) for node in ast.walk(module.tree))
+            if any(_puts_underscore(node) for node in _walk(module.tree))
             for text in _texts(module.tree)
         }
 
@@ -278,7 +317,7 @@ class Program:
         stored = {
             node.attr
             for module in self.modules
-            for node in ast.walk(module.tree)
+            for node in _walk(module.tree)
             if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
         }
         constants = {m.name: _constants(m.tree, stored) for m in self._own()}
@@ -301,18 +340,18 @@ class Program:
                     self._move_table(module, statement, group, pieces)
         for module in list(self._own()):
             for line, group in self.rare[module.path].items():
-                for owner in ast.walk(module.tree):
+                for owner in _walk(module.tree):
                     for function in list(getattr(owner, "body", ())) if _holds(owner) else ():
                         if isinstance(function, _Defs) and function.lineno == line:
                             self._move(module, owner, function, group, pieces)
         trees = [*(module.tree for module in self.modules), *itertools.chain(*pieces.values())]
-        nodes = [node for tree in trees for node in ast.walk(tree)]
+        nodes = [node for tree in trees for node in _walk(tree)]
         reached = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         reached |= self._spelled()
         imported = {
             (node.module or "", alias.name)
             for module in self.modules
-            for node in ast.walk(module.tree)
+            for node in _walk(module.tree)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
@@ -337,7 +376,7 @@ class Program:
     ) -> None:
         """Move a function of `owner` (a module or class); a call of it stays in its place."""
         where = f"{module.path}: {function.name}"
-        uses = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+        uses = {n.id for n in _walk(function) if isinstance(n, ast.Name)}
         if uses & {"super", "__class__", "globals", "locals"} or function.args.kwarg:
             raise ToolError(f"{where} uses super(), globals() or **: it must stay where it is")
         named = group
@@ -388,7 +427,7 @@ class Program:
         number of the piece, name there)."""
         if is_piece(module.path) or _DEMAND not in self.by_name:
             return
-        for owner in ast.walk(module.tree):
+        for owner in _walk(module.tree):
             if not isinstance(owner, ast.ClassDef) or owner.bases:
                 continue
             calls = [(f, _moved_to(f)) for f in owner.body]
@@ -432,8 +471,8 @@ class Program:
             bodies = users.get(name, [])
             if len(bodies) != 1 or name in reached or (module.name, name) in imported:
                 continue
-            used = [n.id for n in ast.walk(module.tree) if isinstance(n, ast.Name)]
-            inside = [n.id for n in ast.walk(statement) if isinstance(n, ast.Name)]
+            used = [n.id for n in _walk(module.tree) if isinstance(n, ast.Name)]
+            inside = [n.id for n in _walk(statement) if isinstance(n, ast.Name)]
             body = bodies[0]
             if used.count(name) > inside.count(name) or any(
                 isinstance(n, _Named) and n.name == name for n in body
@@ -480,12 +519,12 @@ class Program:
             uses = other is module
             called = {
                 alias.asname or alias.name: f"{node.module}.{alias.name}"
-                for node in ast.walk(other.tree)
+                for node in _walk(other.tree)
                 if isinstance(node, ast.ImportFrom)
                 for alias in node.names
             }
             aliases = {alias for alias, full in called.items() if full == module.name}
-            for node in ast.walk(other.tree):
+            for node in _walk(other.tree):
                 if isinstance(node, ast.ImportFrom) and node.module == module.name:
                     kept = [alias for alias in node.names if alias.name != name]
                     uses |= len(kept) < len(node.names)
@@ -498,7 +537,7 @@ class Program:
                         )
                     uses |= of in aliases
             if uses:
-                for holder in ast.walk(other.tree):
+                for holder in _walk(other.tree):
                     if isinstance(getattr(holder, "body", None), list):
                         holder.body = [  # type: ignore[attr-defined]
                             n
@@ -517,7 +556,7 @@ class Program:
         here: dict[str, set[str]] = {module.name: set() for module in self.modules}
         for module in self.modules:
             own = here[module.name]
-            for node in ast.walk(module.tree):
+            for node in _walk(module.tree):
                 if isinstance(node, ast.Name) and (module.fixed or _loads(node)):
                     own.add(node.id)
                 elif isinstance(node, ast.Attribute) and (module.fixed or _loads(node)):
@@ -562,7 +601,7 @@ class Program:
         named = {
             node.arg
             for module in self.modules
-            for node in ast.walk(module.tree)
+            for node in _walk(module.tree)
             if isinstance(node, ast.keyword) and node.arg
         }
         for module in self._own():
@@ -605,7 +644,7 @@ class Program:
             module.bound = _bound(module.tree)
             if not module.fixed:
                 found |= module.bound
-            for node in ast.walk(module.tree):
+            for node in _walk(module.tree):
                 if module.fixed:
                     pinned.update(_identifiers(node))
                 if isinstance(node, ast.ClassDef):
@@ -646,7 +685,7 @@ class Program:
             for name in module.bound:
                 put(name, space)
             local = _locals(module.tree)
-            for node in ast.walk(module.tree):
+            for node in _walk(module.tree):
                 if isinstance(node, ast.Name):
                     # A local may hide a global of its name only if it did so before.
                     if node.id in local or node.id not in module.bound:
@@ -654,7 +693,7 @@ class Program:
                 elif isinstance(node, ast.arg):
                     blocked[space].add(node.arg)
             blocked[space] |= local
-            for node in ast.walk(module.tree):
+            for node in _walk(module.tree):
                 if not isinstance(node, ast.ClassDef):
                     continue
                 family = families[node.name]
@@ -686,7 +725,7 @@ def _marked(text: str, tree: ast.AST) -> dict[int, str]:
     """First line -> group, of the functions and tables with the mark."""
     lines = text.splitlines()
     found: dict[int, str] = {}
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, _Defs):
             last = max(node.lineno, node.body[0].lineno - 1)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -798,7 +837,7 @@ def _imports_for(module: Module, function: ast.AST, where: str) -> list[ast.stmt
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
@@ -839,7 +878,7 @@ def _is_error(node: ast.ClassDef) -> bool:
 
 def at_start(scope: ast.AST) -> Iterator[ast.AST]:
     """Nodes of one scope, without those of the scopes in it (but with their names)."""
-    todo: list[ast.AST] = list(ast.iter_child_nodes(scope))
+    todo: list[ast.AST] = list(_children(scope))
     while todo:
         node = todo.pop()
         yield node
@@ -853,7 +892,7 @@ def at_start(scope: ast.AST) -> Iterator[ast.AST]:
         elif isinstance(node, _Comprehension):
             todo.append(node.generators[0].iter)
         else:
-            todo += ast.iter_child_nodes(node)
+            todo += _children(node)
 
 
 def _bound(scope: ast.AST) -> set[str]:
@@ -866,7 +905,7 @@ def _bound(scope: ast.AST) -> set[str]:
             return names
     if isinstance(scope, _Comprehension):
         for part in scope.generators:
-            names |= {n.id for n in ast.walk(part.target) if isinstance(n, ast.Name)}
+            names |= {n.id for n in _walk(part.target) if isinstance(n, ast.Name)}
         return names
     for node in at_start(scope):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
@@ -892,7 +931,7 @@ def _arguments(args: ast.arguments) -> list[ast.arg]:
 def _locals(tree: ast.AST) -> set[str]:
     """Names that any function of a module binds for itself."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, (*_Function, *_Comprehension)):
             found |= _bound(node)
     return found
@@ -900,7 +939,7 @@ def _locals(tree: ast.AST) -> set[str]:
 
 def _own_methods(tree: ast.AST) -> Iterator[ast.AST]:
     """The methods of a tree's classes, also those that were moved out of their class."""
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.ClassDef):
             yield from (m for m in node.body if isinstance(m, _Defs))
         elif isinstance(node, _Defs) and hasattr(node, "of_class"):
@@ -910,7 +949,7 @@ def _own_methods(tree: ast.AST) -> Iterator[ast.AST]:
 def _attributes_of_first(method: ast.AST) -> Iterator[ast.Attribute]:
     """What a method uses of its first parameter."""
     parameters = method.args.args  # type: ignore[attr-defined]
-    for node in ast.walk(method):
+    for node in _walk(method):
         if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
             continue
         if parameters and node.value.id == parameters[0].arg:
@@ -926,7 +965,7 @@ def _through_self(node: ast.ClassDef) -> set[str]:
 def _stores(tree: ast.AST) -> Iterator[tuple[ast.Attribute, bool]]:
     """(attribute that is assigned to, whether it is one of a method's own object)."""
     own = {id(n) for m in _own_methods(tree) for n in _attributes_of_first(m)}
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
             yield node, id(node) in own
 
@@ -936,7 +975,7 @@ def _families(modules: Iterable[Module]) -> dict[str, str]:
     inherit from a class of MicroPython begin with "!". Classes of one name are one family."""
     bases: dict[str, set[str]] = {}
     for module in modules:
-        for node in ast.walk(module.tree):
+        for node in _walk(module.tree):
             if isinstance(node, ast.ClassDef):
                 found = {
                     b.attr if isinstance(b, ast.Attribute) else ast.unparse(b) for b in node.bases
@@ -983,12 +1022,12 @@ def _constants(tree: ast.Module, stored: set[str]) -> dict[str, int]:
 
 def _shared(tree: ast.AST) -> set[str]:
     """Names that functions declare global."""
-    return {n for node in ast.walk(tree) if isinstance(node, ast.Global) for n in node.names}
+    return {n for node in _walk(tree) if isinstance(node, ast.Global) for n in node.names}
 
 
 def _value(node: ast.expr, constants: dict[str, int]) -> int | None:
     """The whole number that an expression of constants stands for."""
-    for part in ast.walk(node):
+    for part in _walk(node):
         if isinstance(part, ast.Name) and part.id not in constants:
             return None
         if isinstance(part, ast.Constant) and type(part.value) is not int:
@@ -1281,20 +1320,20 @@ class _Prune(ast.NodeTransformer):
 
 def _each_function(tree: ast.AST, named: set[str]) -> None:
     """Give the parameters of every function names by their places."""
-    for node in ast.walk(tree):
+    for node in _walk(tree):
         if not isinstance(node, _Function):
             continue
-        taken = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        taken = {n.id for n in _walk(node) if isinstance(n, ast.Name)}
         taken |= {
             n.name
-            for n in ast.walk(node)
+            for n in _walk(node)
             if isinstance(
                 n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)
             )
             and n.name
         }
-        taken |= {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
-        for n in ast.walk(node):
+        taken |= {n.arg for n in _walk(node) if isinstance(n, ast.arg)}
+        for n in _walk(node):
             if isinstance(n, (ast.Import, ast.ImportFrom)):
                 taken |= {(a.asname or a.name).split(".")[0] for a in n.names}
             elif isinstance(n, (ast.Global, ast.Nonlocal)):
@@ -1313,7 +1352,7 @@ def _each_function(tree: ast.AST, named: set[str]) -> None:
 
 def _is_rebound(function: ast.AST, name: str) -> bool:
     """Whether a scope within a function has a name of its own that is spelled the same."""
-    for node in ast.walk(function):
+    for node in _walk(function):
         own: set[str | None] = set()
         if node is not function and isinstance(node, (*_Function, *_Comprehension, ast.ClassDef)):
             own |= _bound(node)

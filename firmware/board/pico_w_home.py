@@ -44,8 +44,11 @@ BOARD["uart"] = None
 BOARD["inputs"] = {"gfci": 8, "island": 9, "contactor_feedback": 10}
 BOARD["power"] = {
     "contacts": (11, 12, 13),  # grid, source, bond: high closes
-    "seen": (15, 14, 27),  # their auxiliary contacts: low is closed (to ground, pulled up)
+    "seen": (28, 14, 27),  # their auxiliary contacts: low is closed (to ground, pulled up)
     "pilot": 22,  # 1 kHz to the driver of the pilot: high is +12 V
     "permit": 1,  # high: the inverter may export
+    # high: test of the charger's ground-fault detector. USB start-up of old silicon drives GPIO15
+    # for 1 ms, which is no test yet; an auxiliary contact would short it to ground.
+    "ground_test": 15,
     "set_point": 0,  # duty of 1 kHz: how much, 0 to 100 % of its rating
 }

@@ -1,8 +1,9 @@
 # The outputs and inputs of power export that are no outlet's relay: the transfer switch's grid and
-# bond contacts and all three auxiliary contacts, the control pilot, the inverter's permissive and
-# set point. Made at boot where the board's table has `power`; driven by the control task.
+# bond contacts and all three auxiliary contacts, the control pilot, the inverter's set point. Made
+# at boot where the board's table has `power`; driven by the control task.
 #
-# The source contact is the relay of the outlets of the gang `home`: the fast lane opens it.
+# The source contact is the relay of the outlets of the gang `home`: the fast lane opens it, and
+# takes the inverter's permissive away, too.
 
 import machine
 from micropython import const
@@ -27,7 +28,6 @@ class Contacts:
         self._seen = [
             machine.Pin(gpio, machine.Pin.IN, machine.Pin.PULL_UP) for gpio in wiring["seen"]
         ]
-        self._permit = machine.Pin(wiring["permit"], out, value=0)
         # of the charger's ground-fault detector, where it has an input for that; high: test
         test = wiring.get("ground_test")
         self._test = None if test is None else machine.Pin(test, out, value=0)
@@ -56,12 +56,14 @@ class Contacts:
 
     def seen(self) -> int:
         """Bits of the contacts that say they are closed."""
+        grid, source, bond = self._seen  # asked each turn: a loop would take three times as long
         bits = 0
-        bit = 1
-        for pin in self._seen:
-            if not pin.value():
-                bits |= bit
-            bit <<= 1
+        if not grid.value():
+            bits = _GRID
+        if not source.value():
+            bits |= _SOURCE
+        if not bond.value():
+            bits |= _BOND
         return bits
 
     def pilot(self, permyriad: int):
@@ -74,10 +76,6 @@ class Contacts:
         """Whether the ground-fault detector has to show that it works."""
         if self._test is not None:
             self._test.value(1 if on else 0)
-
-    def permit(self, on: bool):
-        """Whether the inverter may export."""
-        self._permit.value(1 if on else 0)
 
     def set_point(self, permille: int):
         """How much it exports, in permille of its rating."""

@@ -60,7 +60,8 @@ _IN_RELAYS = const(46)
 _E11_WIDE = const(48)
 _E11_BESIDE = const(49)
 _SENSE = const(50)
-_HEAD_WORDS = const(57)
+_EXPORT_MASK = const(57)
+_HEAD_WORDS = const(58)
 _E11_HITS = const(128)
 _SLOT_CH = const(6)
 _C_MIN = const(3)
@@ -110,6 +111,15 @@ class FastLane:
         if board.contactor is not None:
             self._contactor = machine.Pin(board.contactor, machine.Pin.OUT, value=0)
         self.contactor_closed = False
+        # The inverter's permissive, and the bits of the outlets in its path: what opens these
+        # takes it away in the same instant.
+        self._permit = None
+        self._path = 0
+        if board.power is not None:
+            permit = board.power["permit"]
+            self._permit = machine.Pin(permit, machine.Pin.OUT, value=0)
+            if permit < 31:
+                st[_EXPORT_MASK] = st[_ALL_MASK] = 1 << permit
         st[_N_CH] = self.n_ch
         st[_N_VOLT] = board.voltages
         st[_SLOTS] = _RING_SLOTS
@@ -159,7 +169,11 @@ class FastLane:
                         bits |= 1 << other.index
                         at = min(self._plans[other.index], self._plans[outlet.index])
                         self._plans[other.index] = at
-                st[self.base(outlet.channel) + _C_BIT] = bits
+                c = self.base(outlet.channel)
+                st[c + _C_BIT] = bits
+                if self._permit is not None:
+                    self._path |= bits
+                    st[c + _C_MASK] |= st[_EXPORT_MASK]
         self._peak = [0] * self.n_ch  # limits asked for, counts; 0: none
         self.set_nominal_hz(60)
 
@@ -222,6 +236,8 @@ class FastLane:
         for outlet in self.board.outlets:
             if outlets >> outlet.index & 1:
                 relays |= 1 << outlet.relay
+        if outlets & self._path:
+            relays |= st[_EXPORT_MASK]
         st[_IN_RELAYS] = relays
         st[_IN_BITS] = outlets
         st[_IN_INVERT] = 0 if high else 1 << gpio
@@ -301,8 +317,35 @@ class FastLane:
             pin.value(0)
         machine.enable_irq(irq)
 
+    def permit(self, on: bool) -> bool:
+        """Let the inverter export, or no more. False (and nothing permitted) while a fast trip in
+        its path is not acknowledged or the lease is lost."""
+        pin = self._permit
+        if pin is None:
+            return not on
+        if not on:
+            pin.value(0)
+            return True
+        st = self.st
+        path = self._path
+        irq = machine.disable_irq()  # as in close()
+        held = st[_PEAK_TRIPS] | st[_SHORT_TRIPS] | st[_GROUND_TRIPS] | st[_WAITING]
+        free = not held & path and not st[_LEASE_TRIPPED]
+        if free:
+            pin.value(1)
+        machine.enable_irq(irq)
+        if free and not self._is_free(path):  # as there: a soft timer has tripped
+            pin.value(0)
+            free = False
+        return free
+
+    def permits(self) -> bool:
+        """Whether the inverter may export, as the pin says: this lane may have taken it away."""
+        return self._permit is not None and self._permit.value() == 1
+
     def open_all(self):
-        """De-energise every relay and the main contactor."""
+        """De-energise every relay and the main contactor; nothing is exported."""
+        self.permit(False)
         for outlet in self.board.outlets:
             self.open(outlet.index)
         self.contactor(False)

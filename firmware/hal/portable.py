@@ -16,6 +16,7 @@ from firmware.hal.fastlane import FastLane
 _OPENED = const(14)  # kernel.OPENED and so on
 _SILENT = const(32)
 _OVERRUNS = const(33)
+_WAITING = const(39)
 _CLOSED = const(40)
 _COUNT_MASK = const(0x1FFFFFFF)
 _NO_ANSWER = const(4095)
@@ -142,6 +143,8 @@ class Sampler(FastLane):
                     pin.value(1)
                 closed >>= 1
         opened = st[_OPENED]
+        if (opened | st[_WAITING]) & self._path:
+            self._permit.value(0)
         if opened:
             st[_OPENED] = 0
             for pin in self._pins:

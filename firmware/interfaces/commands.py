@@ -441,7 +441,9 @@ class Commands:
     def _outlets(self, args, source):
         self._bare("outlets", args)
         outlets = self._report.state(self._app)["outlets"]
+        pieces.breathe()
         self._report.relays(self._app, outlets)
+        pieces.breathe()
         return {"outlets": outlets}
 
     def _energy(self, args, source):  # on demand
@@ -598,11 +600,13 @@ class Commands:
         seq = app.controller.fast.wave_event
         record = app.journal.get(seq) if seq else None
         also = []
+        pieces.breathe()
         for other in app.journal.since(seq) if record else ():
             if (other[6] - record[6]) * 1000 + other[7] - record[7] > _TOGETHER_MS:
                 break
             if other[1] in (events.TRIPPED, events.FAULT) and other[2] not in (-1, record[2]):
                 also.append(self._outlet_names()[other[2]])
+        pieces.breathe()
         return {
             "device": app.device_id,
             "board": app.board.name,
@@ -713,7 +717,9 @@ class Commands:
         before = settings.get(name)
         value = " ".join(args[1:])
         self.allow_setting(name, value, source)
+        pieces.breathe()
         value = settings.set(name, value)
+        pieces.breathe()
         if value != before:
             self._note_setting(events.COMMAND, 0, source, name)
         entry = settings.entry(name)
@@ -832,6 +838,7 @@ class Commands:
 
         pieces.drop("firmware.sensing.calibration")
         pieces.drop("firmware.storage.calibration")
+        pieces.breathe()
         return calibration
 
     def _begin(self, name, steps, refusal):

@@ -26,6 +26,7 @@ from firmware.interfaces.commands import CommandError
 _PROMPT = b"> "
 _RING = const(1024)  # bytes of output waiting for the port
 _PIECE = const(96)  # characters encoded at a time
+_TURN = const(48)  # bytes of JSON made before other tasks get a turn
 _SLICE = const(128)  # bytes sent before other tasks get a turn
 _GAP_MS = const(20)  # a pause that ends what was sent together
 _STEP_MS = const(5)
@@ -613,7 +614,7 @@ class Console:
                 await self._send(data)
                 data = part if isinstance(part, bytes) else part.encode()
                 size += len(data)
-                if size > _PIECE:  # the next ones take their time
+                if size > _TURN:  # the next ones take their time
                     size = 0
                     await _sleep_ms(0)
         except MemoryError:

@@ -96,6 +96,30 @@ def _switches(device_id, base, power):
                 "qos": 1,
             },
         )
+    for part, field, verb, name, least, most, step in (
+        ("vehicle", "limit_a", "limit", "vehicle current limit", 6, 32, 0.5),
+        ("grid", "asked_w", "set", "grid export", 0, power.get("grid", {}).get("most_w"), 100),
+    ):
+        if field not in power.get(part, {}):
+            continue
+        yield (
+            "%s_%s_set" % (part, field),
+            {
+                "p": "number",
+                "name": name,
+                "unique_id": "%s_%s_%s_set" % (device_id, part, field),
+                "val_tpl": "{{ value_json.power.%s.%s }}" % (part, field),
+                "cmd_t": base + "command",
+                "cmd_tpl": _COMMAND % (part, '"%s","{{ value }}"' % verb),
+                "min": least,
+                "max": most,
+                "step": step,
+                "unit_of_meas": field[-1].upper(),
+                "dev_cla": "power" if field[-1] == "w" else "current",
+                "mode": "box",
+                "qos": 1,
+            },
+        )
 
 
 def components(device_id, base, state, allow):

@@ -16,7 +16,7 @@ def table(app, words):
     kind = history.KINDS.index(words[0])
     count = _DEFAULT[kind]
     if len(words) == 2 and kind == history.HOURS and not words[1].isdigit():
-        return Chart(app, words[1])
+        return pieces.once("firmware.interfaces.energychart").Chart(app, words[1], names(app))
     if len(words) > 1:
         count = int(words[1]) if words[1].isdigit() and len(words[1]) < 5 else 0
     most = history.KEPT[kind]
@@ -124,61 +124,3 @@ def names(app):
     if app.energy.more:
         found.extend(NAMES)
     return found
-
-
-class Chart:
-    """Today against yesterday, hour by hour, of one outlet, of a feed (`home`, `grid`: out), or
-    of all (`total`)."""
-
-    def __init__(self, app, word):
-        known = names(app)
-        self._of = word if word in known else word + "_out"
-        if self._of in known:
-            self._index = known.index(self._of)
-        elif word == "total":
-            self._of = word
-            self._index = -1
-        else:
-            raise ValueError(
-                "energy hours: '%s' is neither a count nor one of: %s total"
-                % (word[:32], " ".join(known))
-            )
-        energy = app.energy
-        running = history.running(energy, history.HOURS, app.totals_mwh())
-        if running is None:
-            raise ValueError("the time is not known yet, so there are no hours (see: time)")
-        zone = timezone.Zone(app.settings.get("time.zone"))
-        now, wh = running
-        today = zone.local(now * 3600) // 86400
-        self._rows: dict = {}  # minute of the day: [Wh yesterday, Wh today]
-        for number, row in list(history.rows(energy, history.HOURS, now)) + [(now, wh)]:
-            pieces.breathe()
-            local = zone.local(number * 3600)
-            day = local // 86400 - today + 1
-            if day in (0, 1):
-                pair = self._rows.setdefault(local % 86400 // 60, [None, None])
-                value = sum(row[: energy.summed]) if self._index < 0 else row[self._index]
-                pair[day] = (pair[day] or 0) + value  # an hour that comes twice
-
-    def parts(self):
-        """The JSON object in pieces, from behind its opening brace."""
-        yield '"period":"hours","of":"%s","rows":[' % self._of
-        lead = ""
-        for minute in sorted(self._rows):
-            words = ["null" if x is None else "%.3f" % (x / 1000) for x in self._rows[minute]]
-            row = (lead, minute // 60, minute % 60, words[0], words[1])
-            yield '%s{"hour":"%02d:%02d","yesterday_kwh":%s,"today_kwh":%s}' % row
-            lead = ","
-        yield "]}"
-
-    def lines(self):
-        """Two bars an hour, for people."""
-        most = max([1] + [x or 0 for pair in self._rows.values() for x in pair])
-        yield "%-8s%-32s  %s" % ("hour", "yesterday kWh", self._of + ": today kWh")
-        for minute in sorted(self._rows):
-            text = "%02d:%02d   " % (minute // 60, minute % 60)
-            for x in self._rows[minute]:
-                bar = "#" * ((x or 0) * 22 // most)
-                number = "-" if x is None else "%.3f" % (x / 1000)
-                text += "%8s %-22s   " % (number, bar)
-            yield text.rstrip()

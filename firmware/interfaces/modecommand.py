@@ -79,11 +79,12 @@ def storm(app, words, source) -> dict:
             raise Refused("expected: storm on, or storm off")
         wanted = words[0] == "on"
         if wanted != part.storm:
-            part.storm = wanted
-            part.configure()
+            app.settings.set("battery.storm_watch", wanted)  # which the part follows
             by = events.number(events.SOURCES, source)
             app.journal.add(events.BATTERY, -1, events.STORM, part.level, by)
-    return {"storm": part.storm, "reserve_percent": part.reserve / 10}
+    found = {"storm": part.storm, "reserve_percent": part.reserve / 10}
+    found["unsaved"] = app.settings.changed()
+    return found
 
 
 def _part(app, name):

@@ -75,6 +75,8 @@ class Mqtt:
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
         self._shown: list = [None] * len(app.board.outlets)
         self._long = []  # [topic, payload] too long for the client's ring
+        self._energy = getattr(app, "energy", None)  # none in the bridge
+        self._hour = -1  # whose beginning was told on `energy`
         self._ids = []  # command ids seen last
         self._tokens = _BURST
         self._t_tokens = ticks_ms()
@@ -129,6 +131,9 @@ class Mqtt:
                         next_ms = ticks_add(now, int(get("mqtt.interval_s") * 1000))
                     self._pump()
                     await self._publish_long()
+                    energy = self._energy
+                    if energy and energy.is_known and energy.periods[0] != self._hour:
+                        await self._publish_hours()
                     if self._announce_at is not None and ticks_diff(now, self._announce_at) >= 0:
                         await self._announce()
             except Exception as e:  # a defect here must not silence the device for good
@@ -291,7 +296,7 @@ class Mqtt:
                 return
         except MemoryError:
             pass
-        self._send_parts(lambda: report.parts(answer), answer["id"])
+        self._send_parts(lambda: report.parts(answer, 4), answer["id"])
 
     def _send_parts(self, parts, ident=None):  # on demand
         """Publish an answer that comes in pieces, as one message (QoS 0)."""
@@ -308,6 +313,26 @@ class Mqtt:
             text = await _joined(make())
             if not text or not self.client.publish(topic, text, 1, False, True):
                 await self.client.publish_parts(topic, make)
+
+    async def _publish_hours(self):  # on demand
+        """An hour has begun: the last day by the hour, retained, for whoever draws charts."""
+        self._hour = self._energy.periods[0]  # not again and again when there is no room for it
+        try:
+            from firmware.interfaces import energytable
+
+            pieces.drop("firmware.interfaces.energytable", "firmware.storage.history")
+            pieces.drop("firmware.timezone")
+            table = energytable.table(self._app, ["hours", "25"])
+
+            def parts():
+                yield "{"
+                yield from table.parts()
+
+            done = await self.client.publish_parts(self.base + "energy", parts, True)
+        except MemoryError:
+            return
+        if not done and not self.client.connected:
+            self._hour = -1
 
     async def _state(self):
         """report.state(), and others have their turns while it is made."""
@@ -492,7 +517,7 @@ class Mqtt:
         if not hasattr(result, "parts"):
             answer = {"id": ident, "ok": True, "result": result}
             if _is_long(result):
-                self._send_parts(lambda: report.parts(answer), ident)
+                self._send_parts(lambda: report.parts(answer, 4), ident)
             else:
                 self._answer(answer)
             return

@@ -5,10 +5,13 @@ Role: formatting only. Called by: the outer lane (console task), which loads it 
 
 from micropython import const
 
+from firmware import pieces
+
 _WIDTH = const(64)
 _BEFORE = const(40)  # columns before the trip
 _ROWS = const(11)
 _COLUMN_US = const(832)
+_TOGETHER = const(31)  # scans, less one, looked at before the control lane has its turn
 _RMS_MS = const(100)  # whole cycles of 50 and of 60 Hz
 
 
@@ -48,6 +51,8 @@ def _figures(record, channel, row, mark):
     square = 0.0
     n = min(_RMS_MS * 1000 // record.period_us, record.scans)
     for k in range(record.scans):
+        if not k & _TOGETHER:
+            pieces.breathe()
         x = record.counts(channel, k)
         if k < n:
             square += x * x
@@ -85,6 +90,8 @@ def _plot(record, mark):
     width = min(_WIDTH, (record.scans - first) // step)
     top = volts = 8
     for k in range(first, first + width * step):
+        if not k & _TOGETHER:
+            pieces.breathe()
         top = max(top, abs(record.counts(record.current, k)))
         volts = max(volts, abs(_volts(record, k)))
     high = bytearray(width)
@@ -93,6 +100,8 @@ def _plot(record, mark):
     k = first
     before = _row(record.counts(record.current, k), top)
     for column in range(width):
+        if not column & 7:
+            pieces.breathe()
         high[column] = low[column] = before
         for _ in range(step):
             before = _row(record.counts(record.current, k), top)

@@ -56,6 +56,8 @@ class Battery:
         if capacity != self.capacity_wh:
             self.capacity_wh = capacity
             self._wh = self.permille * capacity // 1000
+            self.known = False  # per mille of something else now
+            self.age_s = _STALE_S
         self.reserve = reserve
         self._judge()
 
@@ -136,7 +138,7 @@ class Battery:
         if whole:
             self._ws -= whole * 3600
             self._wh = min(max(self._wh + whole, 0), self.capacity_wh)
-            self.permille = self._wh * 100 // (self.capacity_wh // 10)
+            self.permille = self._wh * 1000 // self.capacity_wh  # both up to 1 000 000
         self._judge()
 
     def _judge(self):

@@ -48,9 +48,8 @@ _REASONS = bytes(
 
 
 class Charger:
-    """`enabled`: bed240 belongs to it; `wanted`: its owner wants this car charged; `held`: NONE or
-    why another part of the station wants no charging now (evse.WHY); `room_ma`: what leg and
-    total leave."""
+    """`enabled`: bed240 belongs to it; `wanted`: its owner wants this car charged; `room_ma`: what
+    leg and total leave."""
 
     def __init__(self, station):
         app = station.app
@@ -59,7 +58,6 @@ class Charger:
         self.index = app.board.outlet_index(OUTLET)
         self.evse = ev.Evse()
         self.enabled = False
-        self.held = ev.NONE
         self.room_ma = 0
         self._settings = app.settings
         self._outlet = controller.outlets[self.index]
@@ -265,7 +263,7 @@ class Charger:
         block = controller.meter.block
         at = self._pilot.at
         q8 = self._mv_q8
-        evse.step(
+        changed = evse.step(
             (block[at + _M_HIGH] - _MID) * q8 >> 8,
             (block[at + _M_LOW] - _MID) * q8 >> 8,
             controller.amps_ma[self.index],
@@ -273,7 +271,8 @@ class Charger:
             self._earth(),
             ms,
         )
-        self._act()
+        if changed or evse.state or self._told or self._on or self._outlet.state:
+            self._act()  # else nobody is there, and all of it is done
 
     def second(self):
         """Once a second."""
@@ -332,8 +331,6 @@ class Charger:
             hold = ev.DONE
         elif self.station.holds(i):
             hold = ev.RESERVE
-        elif self.held:
-            hold = self.held
         elif not self._ready:
             hold = ev.HELD
         most = min(_MOST_MA, self._most_ma, outlet.limit_ma * around.tenths // 50 * _FIFTHS)

@@ -121,14 +121,17 @@ class Exporter:
             self._island = inputs.has("island")
 
     def _started_well(self) -> bool:
-        return not self.station.app._ended_badly
+        app = self.station.app  # as home.py: a latch that is not trusted may have been not_ceased
+        return not app._ended_badly and app.keeper.latch_store.trusted
 
     # -- commands (outer lane) -------------------------------------------------------------------
 
     def start(self, source: int) -> str:
         """Export as soon as the grid lets it; "" or why not."""
         if self._misfit:
-            return "grid.profile ieee1547 is for 60 Hz, and supply.hz is 50: there is none for that"
+            return (
+                "grid.profile ieee1547 is for 60 Hz, and supply.hz is 50: there is none for that"
+            )
         if not self._enabled:
             return "export is off (set grid.enabled on and grid.profile ieee1547)"
         mhz = self.station.sense.mhz
@@ -171,6 +174,10 @@ class Exporter:
             self._silent_ms += ms
         if self.logic.permitted:
             held = self._held()
+            fast = self.controller.fast
+            if held < 0 and not fast.permits():  # the fast lane has taken it away
+                blind = self.controller._is_silent or fast.lease_lost()
+                held = grid.SENSOR if blind else grid.POLE
             if held >= 0 and self.logic.cease(held):
                 self._changed(events.BY_CONTROL)
 
@@ -182,6 +189,7 @@ class Exporter:
         self._silent_ms = 0
         logic = self.logic
         contacts = self.station.contacts
+        fast = self.controller.fast
         block = self.controller.meter.block
         watts = 0
         most_ma = 0
@@ -192,7 +200,7 @@ class Exporter:
             ma = block[at + _M_RMS] * pole.ma_q8 >> 8
             if ma > most_ma:
                 most_ma = ma
-            if o.energised(pole.state) or not pole.at_rest:
+            if not pole.at_rest or o.energised(pole.state):
                 own = True
         self.power_w = watts
         if sense.mhz or sense.low < _FULL >> 1:
@@ -208,16 +216,16 @@ class Exporter:
             if self._ease_ms >= _EASED_MS:
                 self._eased = -1
                 self._ease_w = self._ease_ma = 0
-        if logic.step(
-            sense.low, sense.high, sense.mhz, self._held(), self.room_w, ms, sense.quick_mhz
-        ):
+        held = self._held() if self.wanted else -1
+        if logic.step(sense.low, sense.high, sense.mhz, held, self.room_w, ms, sense.quick_mhz):
             self._changed(self._by)
             self._by = events.BY_CONTROL
         if logic.permitted:
             contacts.set_point(logic.set_point_w * _FULL // self._rating_w)
             self._above(watts, ms)
         else:
-            contacts.permit(False)
+            if not self._turn:
+                fast.permit(False)
             self._watch(watts, most_ma, own, ms)
         self._carry(own)
         if not self.stray:
@@ -236,7 +244,7 @@ class Exporter:
         """Open first, record second."""
         logic = self.logic
         contacts = self.station.contacts
-        contacts.permit(logic.permitted)
+        self.controller.fast.permit(logic.permitted)
         dispatch = self.controller.dispatch
         if logic.permitted:
             dispatch.yields |= self._mask  # it takes what the others leave
@@ -294,11 +302,16 @@ class Exporter:
         amps_ma = controller.amps_ma
         power_w = controller.power_w
         total = controller.dispatch.total
-        room = total.limit - total.load - self._ease_w  # the load is the last window's, as these
+        kept_w = self._ease_w
+        kept_ma = self._ease_ma
+        if kept_w:  # less what it draws already
+            kept_w = max(kept_w - abs(power_w[self._eased]), 0)
+            kept_ma = max(kept_ma - amps_ma[self._eased], 0)
+        room = total.limit - total.load - kept_w  # the load is the last window's, as these are
         ma = 1 << 20
         for pole, i, leg in self._legs:
             room += abs(power_w[i])
-            left = leg.limit - leg.load + amps_ma[i] - self._ease_ma
+            left = leg.limit - leg.load + amps_ma[i] - kept_ma
             if left < ma:
                 ma = left
             if pole.limit_ma < ma:
@@ -346,8 +359,8 @@ class Exporter:
         """Open what can be opened, and latch it: the transfer switch takes the source for closed
         from now on (`stray`)."""
         self.stray = True
-        self.station.contacts.permit(False)
         controller = self.controller
+        controller.fast.permit(False)
         for pole in self._poles:
             controller.fast.open(pole.index)
         for pole in self._poles:

@@ -77,6 +77,8 @@ class Home:
         self._stage_ms = 0
         self._bonds = self.app.settings.get("home.bond")  # how it is wired: until the next start
         self._told = tr.OFF
+        self._skip = False  # a turn in which nothing was new
+        self._skipped_ms = 0
         self._by = events.BY_CONTROL  # who asked for what is under way
         self._source_ms = 0
         self._bad_ms = 0  # the grid has been bad for so long
@@ -119,6 +121,15 @@ class Home:
             self._bad_ms += ms
         t.may_feed = not self.why and not silent and not self.app._stop
         seen = self._contacts.seen()
+        if t.state == tr.STANDBY == self._told and grid and seen == t.lock.seen:
+            # nothing moves and nothing is asked for: every other turn will do
+            self._skip = not self._skip
+            if self._skip and not self.settle_ms > 0:
+                self._skipped_ms = ms
+                return
+            ms += self._skipped_ms
+        self._skip = False
+        self._skipped_ms = 0
         export = self.station.grid
         if export is not None:
             t.clear = export.is_clear()
@@ -133,6 +144,9 @@ class Home:
                 export.leave()
         if t.state != self._told:
             self._tell(t.passed | 1 << t.state)
+        feeds = t.lock.outputs & il.SOURCE != 0 or self.lead.state == o.SHED
+        if feeds != self.station.feeds:
+            self.station.feed(feeds)
         if self.settle_ms > 0:
             self.settle_ms -= ms
 
@@ -284,14 +298,16 @@ class Home:
         battery = self.station.battery
         if battery is not None and battery.held & self.mask:
             return events.RESERVE
+        stages = c.conditions.stages
         for pole in self.poles:
             if pole.fault_now:
                 return pole.fault_now
             if state == o.OFF and pole.thermal.is_hot():
                 return events.HOT
-            reason = c.conditions.blocks(pole.index)
-            if reason and reason not in _SUPPLY:
-                return reason
+            if stages.active:
+                reason = c.conditions.blocks(pole.index)
+                if reason and reason not in _SUPPLY:
+                    return reason
         return 0
 
     def restores(self, index: int) -> bool:
@@ -432,4 +448,6 @@ class Home:
         }
         if t.mode != tr.M_OFF:
             row["blocked"] = self.words()
+        if self.station.flows is not None:
+            row.update(self.station.flows.report("home"))
         return {"home": row}

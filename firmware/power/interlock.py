@@ -64,19 +64,22 @@ class Interlock:
         """Take up what the auxiliary contacts say, `ms` after the last time; returns the contacts
         that were found broken now."""
         self.seen = seen
+        outputs = self.outputs
+        open_ms = self._open_ms
+        wrong_ms = self._wrong_ms
         found = 0
         i = 0
         for contact in CONTACTS:
-            told = self.outputs & contact
+            told = outputs & contact
             if told or seen & contact:
-                self._open_ms[i] = 0
-            elif self._open_ms[i] < self.dead_ms:
-                self._open_ms[i] += ms
+                open_ms[i] = 0
+            elif open_ms[i] < self.dead_ms:
+                open_ms[i] += ms
             if told == seen & contact:
-                self._wrong_ms[i] = 0
-            elif self._wrong_ms[i] < self.follow_ms:
-                self._wrong_ms[i] += ms
-                if self._wrong_ms[i] >= self.follow_ms:
+                wrong_ms[i] = 0
+            elif wrong_ms[i] < self.follow_ms:
+                wrong_ms[i] += ms
+                if wrong_ms[i] >= self.follow_ms:
                     found |= contact
                     if told:
                         self.stuck |= contact

@@ -5,6 +5,7 @@
 from firmware import events, pieces
 
 _DAY_S = 86_400
+_NOBODY = -2  # no look at the schedule yet
 
 
 class Modes:
@@ -20,6 +21,7 @@ class Modes:
         self.quiet = False
         self.total_w = 1 << 29
         self.leg_ma = 1 << 29
+        self.fed_w = self.fed_ma = 1 << 29  # the same while the vehicle feeds the home
         self.rank = [0] * len(station.app.board.outlets)
         self.note = ""  # what is wrong with the stored schedule or profile
         self._profile = None
@@ -27,6 +29,7 @@ class Modes:
         self._wanted = -1  # what the schedule has said last
         self._texts: tuple = ()
         self._minute = -1
+        self._looked = -1  # minute since 1970 that was looked at last
         self._read()
         self.now = self._names.index(self._default())
         self.enter(self.now, events.BY_BOOT)
@@ -52,7 +55,11 @@ class Modes:
 
     def _text(self):
         get = self._app.settings.get
-        return (get("mode.schedule"), get("mode.default"), get("mode." + self.name))
+        mine = (get("mode.schedule"), get("mode.default"), get("mode." + self.name))
+        return mine, [self._priority(x) for x in self._app.board.outlets]
+
+    def _priority(self, outlet):
+        return self._app.settings.outlet(outlet.index, "priority")
 
     # -- outer lane --------------------------------------------------------------------------
 
@@ -98,16 +105,19 @@ class Modes:
             self._app.journal.add(kind, -1, events.QUIET, self.now, events.BY_SCHEDULE)
         self.total_w = min(found.total_w, found.quiet_w) if quiet else found.total_w
         self.leg_ma = found.leg_ma
+        self.fed_w = min(found.fed_w, found.quiet_w) if quiet else found.fed_w
+        self.fed_ma = found.fed_ma
+        order = found.order
         outlets = self._app.board.outlets
-        for outlet in outlets:
-            name = outlet.name
+        own = [self._priority(outlet) for outlet in outlets]
+        rest = [own[outlet.index] for outlet in outlets if outlet.name not in order]
+        for i, outlet in enumerate(outlets):
             rank = 0
-            if name in found.order:
-                rank = found.order.index(name) + 1
-            elif found.order:  # behind those, in the order of its own priority
-                own = self._app.settings.outlet(outlet.index, "priority")
-                rank = len(found.order) + own
-            self.rank[outlet.index] = min(rank, 9)
+            if outlet.name in order:
+                rank = order.index(outlet.name) + 1
+            elif order:  # behind those, in the order of its own priority
+                rank = len(order) + 1 + len([x for x in rest if x < own[i]])
+            self.rank[i] = rank
         if self.station.battery is not None:
             self.station.battery.keep(found.reserve)
         self.station.controller.configure()
@@ -115,13 +125,17 @@ class Modes:
     def configure(self):
         """Settings have changed: some of them may be ours."""
         if self._text() != self._texts:
-            default = self._texts[1]
+            schedule, default, _ = self._texts[0]
             self._read()
             index = self.now
-            if self._app.settings.get("mode.default") != default and not self._rows:
+            found = self._texts[0]
+            anew = found[0] != schedule
+            if anew:
+                self._wanted = _NOBODY  # what was chosen by hand held until now
+            if not self._rows and (anew or found[1] != default):
                 index = self._names.index(self._default())
             self.enter(index, events.BY_CONTROL)
-            self._minute = -1  # and the schedule is looked at within a second
+            self._looked = -1  # and the schedule is looked at within a second
 
     def _local(self) -> int:
         """Seconds since 1970 of local time, or -1."""
@@ -132,9 +146,12 @@ class Modes:
         return utc + zone.offset(utc)
 
     def run_s(self, now_s: int):
-        """Once a second: what the schedule and the quiet hours want, once a minute."""
-        if now_s % 60 and self._minute >= 0:
+        """Once a second: what the schedule and the quiet hours want, when another minute has
+        begun, or the clock was set."""
+        minute = self._app.clock.wall() // 60
+        if minute == self._looked:
             return
+        self._looked = minute
         local = self._local()
         if local < 0:
             return

@@ -9,14 +9,6 @@ from firmware.power.schedule import ScheduleError, _minute
 NAMES = ("outlets", "worksite", "camp", "home", "vehicle", "grid")
 # the first so many need nothing but outlets
 PLAIN = 3
-HELP = (
-    "the outlets, as their own settings say",
-    "tools and compressors: all of the power",
-    "a night outside: little power, quiet hours, a good reserve",
-    "home backup through the charge port",
-    "charging another car comes first",
-    "export to the grid",
-)
 # total W and leg mA (of outlets through the bed and cabin: 9.6 kW; through the charge port:
 # 11.5 kW), reserve in permille, quiet hours (minutes of the day), W in them
 _BASE = (
@@ -29,6 +21,8 @@ _BASE = (
 )
 # what the modes home and vehicle are there for comes first
 _FIRST = ((), (), (), ("home_l1", "home_l2"), ("bed240",), ())
+_CAMP = 2
+_HOME = 3
 _KEYS = ("total_w", "leg_a", "reserve", "quiet", "quiet_w", "priorities")
 
 
@@ -37,7 +31,8 @@ class ProfileError(ValueError):
 
 
 class Profile:
-    """`total_w`, `leg_ma`: limits, 100 W and 1 A or more; `reserve`: permille of the battery that
+    """`total_w`, `leg_ma`: limits, 100 W and 1 A or more; `fed_w`, `fed_ma`: while the vehicle
+    feeds the home; `reserve`: permille of the battery that
     are kept back; `quiet`: (first minute, last minute) of the day or None; `quiet_w`: limit of the
     total then; `order`: names of outlets, the most important first; what is not in it follows in
     the order of its own priority."""
@@ -50,6 +45,11 @@ class Profile:
         self.quiet = (begin, end) if begin >= 0 else None
         self.quiet_w = quiet_w
         self.order: tuple = _FIRST[index]
+        # What holds while the home is fed: the charge port gives it more than the outlets have,
+        # in modes that are not low on purpose.
+        self.fed_w, self.fed_ma = self.total_w, self.leg_ma
+        if index != _CAMP:
+            self.fed_w, self.fed_ma = _BASE[_HOME][:2]
 
     def is_quiet(self, minute: int) -> bool:
         """Whether a minute of the day (0 to 1439) lies in the quiet hours."""
@@ -80,6 +80,8 @@ def parse(text: str, index: int, board) -> Profile:
     most_a = board.leg_limit_ma / 1000
     profile.total_w = min(profile.total_w, board.total_w)
     profile.leg_ma = min(profile.leg_ma, board.leg_limit_ma)
+    profile.fed_w = min(profile.fed_w, board.total_w)
+    profile.fed_ma = min(profile.fed_ma, board.leg_limit_ma)
     seen = []
     for word in text.split():
         key, _, value = word.partition("=")
@@ -92,9 +94,9 @@ def parse(text: str, index: int, board) -> Profile:
             raise ProfileError("%s is said twice" % key)
         seen.append(key)
         if key == "total_w":
-            profile.total_w = _number(key, value, 100, board.total_w, "W")
+            profile.fed_w = profile.total_w = _number(key, value, 100, board.total_w, "W")
         elif key == "leg_a":
-            profile.leg_ma = _number(key, value, 1, most_a, "A", 1000)
+            profile.fed_ma = profile.leg_ma = _number(key, value, 1, most_a, "A", 1000)
         elif key == "reserve":
             profile.reserve = _number(key, value, 0, 90, "%", 10)
         elif key == "quiet_w":

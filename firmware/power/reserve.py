@@ -39,6 +39,7 @@ class Reserve:
         """Capacity and reserve from the settings and the mode."""
         settings = self.station.app.settings
         self.reserve = self._mode_reserve
+        self.storm = settings.get("battery.storm_watch")
         if self.storm:
             self.reserve = max(self.reserve, settings.get("battery.storm") * 10)
         self.battery.configure(

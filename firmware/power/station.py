@@ -27,20 +27,29 @@ class Station:
         self.battery = None
         self.modes = None
         self.parts: list = []
+        self._turns: list = []  # bound once each: what the control lane calls
+        self._windows: list = []
         self.lowered = False  # the mode's limits are below those that its owner has set
+        self.feeds = False  # the vehicle feeds the home, or is about to again
+        self._own_w = self._own_ma = 1 << 29
         self._ms = 0
         self._scan_us = app.fast.period_us
         self._us = 0
 
-    def add(self, name: str, part):
-        """`part` becomes the attribute `name`, and is called from now on."""
+    def add(self, name: str, part, turns: bool = True, windows: bool = True):
+        """`part` becomes the attribute `name`, and is called from now on; without `turns` or
+        `windows` not for these, because it does nothing then."""
         setattr(self, name, part)
         self.parts.append(part)
+        if turns:
+            self._turns.append(part.turn)
+        if windows:
+            self._windows.append(part.window)
 
     def turn(self, ms: int):
         """One turn of the control task, `ms` after the last one."""
-        for part in self.parts:
-            part.turn(ms)
+        for turn in self._turns:
+            turn(ms)
         self._ms += ms
         if self._ms >= _SECOND_MS:
             self._ms -= _SECOND_MS
@@ -54,19 +63,35 @@ class Station:
         self._us -= ms * 1000
         if self.sense is not None:
             self.sense.window(ms)
-        for part in self.parts:
-            part.window(ms)
+        for window in self._windows:
+            window(ms)
 
     def limit(self, controller):
         """Take the mode's limits and priorities into account (Controller.configure())."""
         modes = self.modes
         if modes is not None:
-            low = modes.total_w < controller._total_w or modes.leg_ma < controller._leg_ma
-            self.lowered = low
-            controller._leg_ma = min(controller._leg_ma, modes.leg_ma)
-            controller._total_w = min(controller._total_w, modes.total_w)
+            self._own_w = controller._total_w
+            self._own_ma = controller._leg_ma
+            self._least()
             for i in range(len(modes.rank)):
                 controller.priorities[i] = modes.rank[i] or controller.priorities[i]
+
+    def _least(self):
+        """The lower ones of the owner's limits and the mode's."""
+        controller = self.controller
+        modes = self.modes
+        total_w = modes.fed_w if self.feeds else modes.total_w
+        leg_ma = modes.fed_ma if self.feeds else modes.leg_ma
+        self.lowered = total_w < self._own_w or leg_ma < self._own_ma
+        controller._total_w = min(self._own_w, total_w)
+        controller._leg_ma = min(self._own_ma, leg_ma)
+
+    def feed(self, on: bool):
+        """The vehicle feeds the home from now on, or no more (control lane): other limits."""
+        self.feeds = on
+        if self.modes is not None:
+            self._least()
+            self.controller.set_limits(self.controller.conditions.tenths)
 
     def holds(self, index: int) -> bool:
         """Whether a shed outlet may not come back yet (control lane)."""
@@ -126,22 +151,28 @@ def make(app):
         from firmware.hal.contacts import Contacts
 
         station.contacts = Contacts(app.board.power)
-        from firmware.sensing.gridsense import GridSense
+        from firmware.hal import kernels
+        from firmware.sensing import gridsense
 
-        station.sense = GridSense(app)  # type: ignore[assignment]
+        twins = gridsense
+        if kernels.VIPER:
+            from firmware.sensing import gridsense_viper as twins  # type: ignore[no-redef]
+        station.sense = gridsense.GridSense(  # type: ignore[assignment]
+            app, (twins.share, twins.root, twins.hertz)
+        )
         from firmware.power.export import Exporter
         from firmware.power.flows import Flows
         from firmware.power.home import Home
 
         station.add("home", Home(station))
 
-        station.add("flows", Flows(station))
+        station.add("flows", Flows(station), turns=False)
         station.add("grid", Exporter(station))
     from firmware.power.modes import Modes
     from firmware.power.reserve import Reserve
 
-    station.add("battery", Reserve(station))
-    station.add("modes", Modes(station))
+    station.add("battery", Reserve(station), False, False)
+    station.add("modes", Modes(station), False, False)
     if app.board.power is not None:
         from firmware.power.charger import Charger
 

@@ -174,9 +174,9 @@ class Transfer:
             self._call = 0
 
     def _wants_backup(self) -> bool:
-        return self.may_feed and (
-            self._call == _HOLD or (self.mode == M_AUTO and self._call != _DARK)
-        )
+        if self.mode == M_OFF or not self.may_feed:
+            return False
+        return self._call == _HOLD or (self.mode == M_AUTO and self._call != _DARK)
 
     def step(self, grid: bool, source: bool, seen: int, ms: int) -> bool:
         """One turn; True when the state has changed. `grid`, `source`: the voltage there is within
@@ -210,7 +210,7 @@ class Transfer:
 
     def _may_return(self) -> bool:
         """Who asked for the vehicle gets it; but not a dark home where there is a grid."""
-        return self._call != _HOLD or self.reason == BY_SOURCE
+        return self._call != _HOLD or self.reason == BY_SOURCE or self.mode == M_OFF
 
     def _on_grid(self, grid):
         state = self.state
@@ -255,7 +255,7 @@ class Transfer:
                 self._go(BONDING, self.reason)
         elif not self.may_feed:
             self._go(LEAVING, BY_SOURCE)
-        elif self._call >= _RETURN:
+        elif self._call >= _RETURN or self.mode == M_OFF:  # it does not feed the home yet
             self._go(LEAVING, BY_COMMAND)
         elif state == BONDING:
             if lock.bonds:

@@ -145,6 +145,7 @@ class Dispatch:
         self.own_mask = 0
         self._state = array("i", bytes(4 * _D_WORDS * n))
         self._amps = self._power = [0] * n
+        self._sums = array("i", bytes(4 * len(self.limits)))
         self.yields = 0  # bits: take what the others leave, see power/charger.py
         self.opening = 0  # bits: opened so shortly that what it carried still shows
         self._fresh = 0  # bits: closed so shortly that its demand does not show yet
@@ -190,18 +191,30 @@ class Dispatch:
     def set_loads(self, n: int, amps_ma, power_w, block, periods: int = 1):
         """The loads of one window, or of `periods` that came merged: legs by the sum of RMS
         currents, the total by real power."""
-        self._amps = amps_ma
-        self._power = power_w
+        sums = self._sums
         total = 0
         for power in power_w:
             total += power if power > 0 else -power
-        over = self.total.set_load(total, n, periods, block)
+        k = 0
         for leg in self.legs:
             load = 0
             for i in leg.members:
                 load += amps_ma[i]
-            if leg.set_load(load, n, periods, block):
+            sums[k] = load
+            k += 1
+        sums[k] = total
+        self.set_sums(n, sums, amps_ma, power_w, block, periods)
+
+    def set_sums(self, n: int, sums, amps_ma, power_w, block, periods: int):
+        """As set_loads(), where somebody has added them up: each leg's mA, then the total's W."""
+        self._amps = amps_ma
+        self._power = power_w
+        over = False
+        k = 0
+        for limit in self.limits:
+            if limit.set_load(sums[k], n, periods, block):
                 over = True
+            k += 1
         self._over = over
 
     # -- shedding ------------------------------------------------------------------------------
@@ -386,15 +399,18 @@ class Dispatch:
         total = limit is self.total
         loads = self._power if total else self._amps
         without = self.opening | self.yields
-        result = 0
-        for i in limit.members:
-            if without >> i & 1:
-                continue
-            load = abs(loads[i])
-            if self._fresh >> i & 1:
-                most = (self._most_w if total else self._most_ma)[i]
-                load = self.demand(i, limit) or min(load, most)
-            result += load
+        result = limit.load
+        bits = (without | self._fresh) & limit.mask
+        i = 0
+        while bits:
+            if bits & 1:
+                load = abs(loads[i])
+                result -= load
+                if not without >> i & 1:
+                    most = (self._most_w if total else self._most_ma)[i]
+                    result += self.demand(i, limit) or min(load, most)
+            bits >>= 1
+            i += 1
         return result
 
     # -- restoring -----------------------------------------------------------------------------

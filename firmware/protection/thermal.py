@@ -1,6 +1,6 @@
 # The thermal element: what a bimetal does, in integers. Used for outlets, legs and the total.
-# Called by the control task once per finished window; allocates nothing. step() has a twin in
-# machine code (thermal_viper.py), and a differential test holds the two equal.
+# Called by the control task once per finished window; allocates nothing. step() and gather() have
+# twins in machine code (thermal_viper.py), and a differential test holds the two equal.
 #
 # First-order heating by the square of the current (IEC 60255-149):
 #     dH/dt = (q - H) / tau,   q = mean square of the load,   trip at H >= pick-up^2
@@ -28,6 +28,16 @@ T_TAU = const(4)  # time constants of heating and of cooling in scans
 T_COOL = const(5)
 T_WORDS = const(6)
 
+# words per outlet of gather()'s plan
+P_AT = const(0)  # its words in the meter's block, and its element's load in the bank's
+P_LOAD = const(1)
+P_MA = const(2)  # counts x 8 -> mA x 256
+P_LEGS = const(3)  # bits
+P_WORDS = const(4)
+M_SQ = const(3)  # of the meter's block, see sensing/reduce.py
+M_RMS = const(4)
+M_POWER = const(17)
+
 
 def step(b, count, n, periods):
     """Heat `count` elements for `periods` windows of `n` scans; returns the bits of those whose
@@ -53,6 +63,31 @@ def step(b, count, n, periods):
             hot |= 1 << i
         t += T_WORDS
     return hot
+
+
+def gather(block, b, plan, count, amps, power, sums):
+    """What `count` outlets carry: from the meter's block into the bank's, into `amps` (mA RMS) and
+    `power` (W); `sums`: mA of the two legs, and W of all of them whichever way they flow."""
+    total = one = two = 0
+    p = 0
+    for i in range(count):
+        at = plan[p + P_AT]
+        sq = block[at + M_SQ]
+        b[plan[p + P_LOAD]] = sq if sq > 0 else 0
+        ma = block[at + M_RMS] * plan[p + P_MA] >> 8
+        amps[i] = ma
+        watts = block[at + M_POWER]
+        power[i] = watts
+        total += watts if watts > 0 else 0 - watts
+        legs = plan[p + P_LEGS]
+        if legs & 1:
+            one += ma
+        if legs & 2:
+            two += ma
+        p += P_WORDS
+    sums[0] = one
+    sums[1] = two
+    sums[2] = total
 
 
 class Bank:

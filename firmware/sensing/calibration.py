@@ -12,7 +12,7 @@ import time
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.protection import outlet as o
 from firmware.storage import calibration as stored
 
@@ -115,6 +115,7 @@ def _date(when: int):
 def _rows(app) -> dict:
     """What is in force, with what the file knows of its origin."""
     kept, _ = stored.load(app.folder, app.board)
+    pieces.breathe()
     rows = {}
     meter = app.meter
     for m in meter.channels:
@@ -141,6 +142,7 @@ def _table(app) -> dict:
     for m in app.meter.channels:
         if m.channel.kind == "aux":
             continue
+        pieces.breathe()
         row = kept.get(m.channel.name) or [1.0, 0, 0]
         entry = {
             "gain": round(app.meter.gains[m.index], 4),

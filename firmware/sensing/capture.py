@@ -9,6 +9,8 @@ from binascii import crc32
 
 from micropython import const
 
+from firmware import pieces
+
 # the layout of the state block and of a meter's words (a test compares them)
 _WAVE_POS = const(20)
 _WAVE_SCANS = const(21)
@@ -78,6 +80,7 @@ class Record:
         self._is_own = which == index or every or which == -1
         total = st[_WAVE_SCANS]
         skip = 0
+        pieces.breathe()
         while skip < total and fast.wave[(st[_WAVE_POS] + skip) % total * fast.n_ch] > 4095:
             skip += 1
         self._at = (st[_WAVE_POS] + skip) % total
@@ -95,6 +98,7 @@ class Record:
         self.channels = []
         meters = controller.meter.channels
         for m in meters:
+            pieces.breathe()
             i = m.index
             if every or i == outlet.channel or i in [v[0] for v in self.voltage]:
                 peak = st[fast.base(i) + _C_PEAK]

@@ -39,12 +39,49 @@ _F_RAIL = const(1)
 _F_FROZEN = const(2)
 
 
-def _sine(turn: int) -> int:
+def sine(turn):
     """Sine x 1024 of an angle in 1/1024 turn, good to 2 (Bhaskara's formula)."""
     x = turn & 511
     p = x * (512 - x)
     value = (p << 12) // (327_680 - p)
     return -value if turn & 512 else value
+
+
+def share(n, length, since, part):
+    """Mean square of a window's part of a sine over that of whole cycles, x 1024:
+    1 - sin(a) / a x cos(2 b), where `a` is the window's angle and `b` that of its middle.
+    `n`: its scans; `length`: of a cycle, 1/1024 scan; `since`: scans from the last crossing to its
+    end, and `part` of one before that, 1/1024."""
+    width = n << 10
+    s = sine((width % length << 10) // length) * length // (width * _TWO_PI >> 10)
+    if not s:
+        return 1024
+    middle = (since << 10) - (width >> 1) - 512 + part
+    turn = (middle % length << 10) // length
+    return 1024 - (s * sine(2 * turn + 256) >> 10)
+
+
+def root(square, last):
+    """Root of a mean square in counts^2, x 8, by Newton's method from the last one."""
+    s = square << 6
+    found = last or 8192
+    if s <= 0:
+        return 0
+    d = 2
+    while d > 1 or d < -1:
+        q = (found + s // found) >> 1
+        d = q - found
+        found = q or 1
+    return found
+
+
+def hertz(total, cycles, parts):
+    """mHz of `cycles` that take `total`, 1/1024 scan; 0: none. `parts`: scans a second x 256
+    x 1000."""
+    if not total:
+        return 0
+    # 1024 x scans a second x 1000 x cycles / total, in two steps because that does not fit
+    return 4 * cycles * (parts // total) + 4 * cycles * (parts % total) // total
 
 
 class GridSense:
@@ -53,7 +90,8 @@ class GridSense:
     `quick_mhz`: over the last three. `good`: within 88 to 110 % and 59.3 to 60.5 Hz (49.42 to
     50.42 Hz), as the last window says: nothing is debounced here."""
 
-    def __init__(self, app):
+    def __init__(self, app, twins=(share, root, hertz)):
+        self._share, self._rms, self._hertz = twins
         self._meter = app.meter
         self._fast = app.fast
         self._settings = app.settings
@@ -72,6 +110,7 @@ class GridSense:
         self._lengths = array("i", [0] * _CYCLES)  # of the last cycles, 1/1024 scan
         self._at = 0
         self._known = 0  # of these, how many there are
+        self._total = 0  # of all ten, where there are so many; else of none
         self._count = 0
         self._scan = 0
         self._part = 0  # of a scan, between the crossing and the scan behind it, 1/1024
@@ -95,8 +134,14 @@ class GridSense:
         self._cycles()
         block = self._meter.block
         n = block[_B_N]
-        length = self._length(_CYCLES) // _CYCLES or self._length(1)
-        share = self._share(n, length) if length and self._meter.periods == 1 else 1024
+        length = self._total // _CYCLES or self._length(1)
+        share = 1024
+        if length and self._meter.periods == 1:
+            since = (self._meter.scan - self._scan) & _SCAN_MASK
+            if since > _SCAN_MASK >> 1:  # the crossing came after the window
+                since -= _SCAN_MASK + 1
+            if -_FAR < since < _FAR:
+                share = self._share(n, length, since, self._part)
         low = 1 << 20
         high = 0
         i = 0
@@ -106,7 +151,9 @@ class GridSense:
             if block[at + _M_FLAGS] & (_F_RAIL | _F_FROZEN):
                 square = 0
             square = (square // share << 10) + (square % share << 10) // share
-            permille = self._rms(i, square) * self._scale[i] >> 16
+            rms = self._rms(square, self._root[i])
+            self._root[i] = rms
+            permille = rms * self._scale[i] >> 16
             self.permille[i] = permille
             if permille < low:
                 low = permille
@@ -119,36 +166,6 @@ class GridSense:
         if mhz and mhz < _BETWEEN_MHZ:
             mhz = mhz * 6 // 5
         self.good = _LOW <= low and high <= _HIGH and _LOW_MHZ <= mhz <= _HIGH_MHZ
-
-    def _share(self, n: int, length: int) -> int:
-        """Mean square of the window's part of a sine over that of whole cycles, x 1024:
-        1 - sin(a) / a x cos(2 b), where `a` is the window's angle and `b` that of its middle.
-        `length`: of a cycle, 1/1024 scan."""
-        width = n << 10
-        s = _sine((width % length << 10) // length) * length // (width * _TWO_PI >> 10)
-        since = (self._meter.scan - self._scan) & _SCAN_MASK
-        if since > _SCAN_MASK >> 1:  # the crossing came after the window
-            since -= _SCAN_MASK + 1
-        if not s or not -_FAR < since < _FAR:
-            return 1024
-        middle = (since << 10) - (width >> 1) - 512 + self._part
-        turn = (middle % length << 10) // length
-        return 1024 - (s * _sine(2 * turn + 256) >> 10)
-
-    def _rms(self, i: int, square: int) -> int:
-        """Root of a mean square in counts^2, x 8, by Newton's method from the last one."""
-        s = square << 6
-        root = self._root[i] or 8192
-        if s <= 0:
-            root = 0
-        else:
-            d = 2
-            while d > 1 or d < -1:
-                q = (root + s // root) >> 1
-                d = q - root
-                root = q or 1
-        self._root[i] = root
-        return root
 
     def _cycles(self):
         """What the fast lane has counted since the last look -> frequencies."""
@@ -173,22 +190,28 @@ class GridSense:
         else:
             cycle = ((passed << 10) - part + self._part) // new
             if not self._least_q10 <= cycle <= self._most_q10:
-                self._known = 0  # some crossing was none, or is missing
+                self._known = self._total = 0  # some crossing was none, or is missing
             else:
+                lengths = self._lengths
                 for _ in range(new if new < _CYCLES else _CYCLES):
-                    self._lengths[self._at] = cycle
-                    self._at = self._at + 1 if self._at < _CYCLES - 1 else 0
+                    at = self._at
+                    if self._total:
+                        self._total += cycle - lengths[at]
+                    lengths[at] = cycle
+                    self._at = at + 1 if at < _CYCLES - 1 else 0
                     if self._known < _CYCLES:
                         self._known += 1
+                        if self._known == _CYCLES:
+                            self._total = sum(lengths)
         self._count = count
         self._scan = scan
         self._part = part
-        self.mhz = self._hertz(_CYCLES)
-        self.quick_mhz = self._hertz(_QUICK)
+        self.mhz = self._hertz(self._total, _CYCLES, self._mhz_q8)
+        self.quick_mhz = self._hertz(self._length(_QUICK), _QUICK, self._mhz_q8)
 
     def _forget(self):
         self._begun = False
-        self._known = 0
+        self._known = self._total = 0
         self.mhz = self.quick_mhz = 0
 
     def _length(self, cycles: int) -> int:
@@ -201,11 +224,3 @@ class GridSense:
             at = at - 1 if at else _CYCLES - 1
             total += self._lengths[at]
         return total
-
-    def _hertz(self, cycles: int) -> int:
-        total = self._length(cycles)
-        if not total:
-            return 0
-        # 1024 x scans a second x 1000 x cycles / total, in two steps because that does not fit
-        parts = self._mhz_q8
-        return 4 * cycles * (parts // total) + 4 * cycles * (parts % total) // total

@@ -72,7 +72,8 @@ SENSE_N = const(53)  # its rising zero crossings so far, modulo 2**29
 SENSE_SCAN = const(54)  # SCANS behind the last one, counts before and behind it
 SENSE_BEFORE = const(55)
 SENSE_AFTER = const(56)
-HEAD_WORDS = const(57)
+EXPORT_MASK = const(57)  # pin of the permissive: part of masks that open, never set here
+HEAD_WORDS = const(58)
 
 # words per channel
 C_SUM = const(0)

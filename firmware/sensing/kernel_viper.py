@@ -67,7 +67,8 @@ SENSE_N = const(53)
 SENSE_SCAN = const(54)
 SENSE_BEFORE = const(55)
 SENSE_AFTER = const(56)
-HEAD_WORDS = const(57)
+EXPORT_MASK = const(57)
+HEAD_WORDS = const(58)
 C_SUM = const(0)
 C_SQ = const(1)
 C_VX = const(2)
@@ -218,7 +219,7 @@ def scan(_timer):
                 elif q[C_MAKE]:
                     n = st[PEAK_TRIPS] | st[SHORT_TRIPS] | st[GROUND_TRIPS]
                     if ((n & bit) | st[LEASE_TRIPPED]) == 0:
-                        gpio[_SET] = q[C_MASK]
+                        gpio[_SET] = q[C_MASK] ^ (q[C_MASK] & st[EXPORT_MASK])
                         st[CLOSED] = st[CLOSED] | bit
                 else:
                     gpio[_CLEAR] = q[C_MASK]
@@ -440,6 +441,7 @@ def scan(_timer):
                     if x > c[C_BREAK]:
                         if ((st[PEAK_TRIPS] | st[WAITING]) & bit) == 0:
                             st[WAITING] = st[WAITING] | bit
+                            gpio[_CLEAR] = c[C_MASK] & st[EXPORT_MASK]
                             c[C_MOST] = 0
                             c[C_COUNT] = c[C_WAIT]
                             st[BUSY] = 1

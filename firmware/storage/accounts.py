@@ -89,6 +89,7 @@ def advance(h, utc, up_s, rule, wh):
         part = edge - h.known
         whole = utc - h.known
         at_edge = [a + (b - a) * part // whole for a, b in zip(h.wh, wh)]
+        _peak(h, edge, at_edge)
         _tick(h, edge, local(edge), at_edge, utc)
         h.edge = edge
 
@@ -129,6 +130,17 @@ def _open(h, utc, local):
         h.begun[kind] = start
 
 
+def _peak(h, edge, wh):
+    """A quarter of an hour has ended: its mean power, W, if it was a whole one."""
+    if edge == h.peak_edge + _QUARTER_S:
+        watts = [4 * (b - a) for a, b in zip(h.peak_wh, wh)]
+        watts.append(sum(watts[: h.summed]))
+        best = h.peaks[1]
+        h.peaks[1] = [max(a, b) for a, b in zip(best, watts)] if best else watts
+    h.peak_edge = edge
+    h.peak_wh = wh
+
+
 def _tick(h, utc, local, wh, until=0):
     """Close the periods that have ended by `utc`; hours only if still kept at `until`."""
     for kind in range(3):
@@ -137,6 +149,8 @@ def _tick(h, utc, local, wh, until=0):
         if now == was:
             continue
         start = h.begun[kind]
+        if kind == DAYS:
+            h.peaks = [h.peaks[1] if now == was + 1 else None, None]
         if now > was:
             if kind != HOURS or was >= until // 3600 - KEPT[HOURS]:
                 _put(h, kind, was, start, wh)

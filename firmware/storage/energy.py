@@ -42,6 +42,10 @@ class Energy:
         self.is_known = False  # whether today is
         self.day_wh = 0  # all counters together when it began
         self.waiting: list = []  # closed periods that are not on flash yet
+        # W of each counter and of all outlets in the best quarter of an hour, yesterday and today
+        self.peaks: list = [None, None]
+        self.peak_edge = 0  # end of the quarter that was looked at last, and the Wh then
+        self.peak_wh: list = []
 
     def accounts(self):
         """The module accounts, for as long as somebody uses it."""

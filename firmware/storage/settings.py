@@ -163,6 +163,7 @@ SCHEMA: tuple = (  # on demand: schema
     ("battery.usable_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
     ("battery.extender_kwh", NUMBER, "kWh", 0, 500, 0, "", 0),
     ("battery.storm", INT, "%", 0, 90, 60, "", 0),
+    ("battery.storm_watch", BOOL, "", None, None, False, "", 0),
 )
 
 OUTLET_SCHEMA: tuple = (  # on demand: schema
@@ -639,7 +640,9 @@ class Settings:
         SettingError names the setting, what was wrong and what is allowed."""
         entry = self.entry(name)
         value = check(entry, value)
+        pieces.breathe()
         self._fit({name: value})
+        pieces.breathe()
         self._put(entry, value)
         return value
 

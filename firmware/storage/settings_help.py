@@ -96,6 +96,7 @@ home.bond: the transfer switch switches the neutral, and the vehicle bonds it
 battery.usable_kwh: usable capacity of the vehicle's battery; 0: none is watched
 battery.extender_kwh: of a range extender, beside it
 battery.storm: what is kept back during a storm watch, at least
+battery.storm_watch: storm watch holds (storm on)
 *.name: name for people; empty: the outlet's own
 *.limit_a: continuous current limit
 *.trip_class: how long an overload may last

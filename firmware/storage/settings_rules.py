@@ -64,7 +64,10 @@ def fit(settings, board, new: dict):
             "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name
         )
     for name, other in (("grid.profile", "supply.hz"), ("supply.hz", "grid.profile")):
-        both = (new.get("grid.profile", get("grid.profile")), new.get("supply.hz", get("supply.hz")))
+        both = (
+            new.get("grid.profile", get("grid.profile")),
+            new.get("supply.hz", get("supply.hz")),
+        )
         if name in new and both == ("ieee1547", 50):
             raise SettingError(
                 "%s: '%s' is not allowed (allowed: what goes with %s %s; ieee1547 is for 60 Hz, "

@@ -218,3 +218,51 @@ def test_compiled_core_is_used_where_there_is_one() -> None:
 
     built = (native.folder() / f"complete{native._SUFFIX}").exists()
     assert (str(native.folder()) in str(used.__file__)) == built
+
+
+_MIXED = """
+import array, machine, random, time
+heard = array.array("i", [0, 0])
+def tick(timer):
+    heard[0] += machine.ADC(26).read_u16()
+    heard[1] += 1
+machine.Timer(period=2, callback=tick, hard=False)
+pin = machine.Pin(2, machine.Pin.OUT)
+random.seed(4)
+x, words = 1.0, {}
+for n in range(-40, 120):
+    pin.value(n & 1)
+    x = (x * 1.37 + n / 7) % 991
+    words[str(n)] = [n * n // 3, -n >> 2, n % 7 - 3, n < 60, round(x, 2), random.getrandbits(30)]
+print("sum", sum(sum(row) for row in words.values()), sorted(words)[:9], hash("x" * 90))
+time.sleep_ms(12)
+print("heard", heard)
+"""
+# A process that imports the emulator first has the wheel's own modules.
+_STATE = """
+import sys, zlib
+if sys.argv[1] == "wheel":
+    import rp2040py
+from host_tests.emulator.conftest import Bench
+from tools.emulator import EmulatedPico
+import rp2040py.native._simulator as used
+bench = Bench(lambda gpio, t_us: 1500 + t_us % 1000)
+with EmulatedPico(sys.argv[2], bench, {"main.py": sys.argv[3]}) as pico:
+    pico.expect("heard", 2.0)
+    pico.run(0.005)
+    mcu = pico._mcu
+    print(used.__file__)
+    print(mcu.core.cycles, pico.now_us, zlib.crc32(bytes(mcu.sram)), pico.edges, bench.conversions)
+    print(pico.console.text)
+"""
+
+
+def test_the_quicker_core_gives_the_very_same_run(stock_image: Path) -> None:
+    shown = []
+    for which in ("wheel", "compiled"):
+        command = [sys.executable, "-c", _STATE, which, str(stock_image), _MIXED]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=native.ROOT)
+        shown.append(done.stdout.split("\n", 1))
+    assert shown[0][0] != shown[1][0] or not native.install(), "both runs had the same modules"
+    assert "heard" in shown[0][1]
+    assert shown[0][1] == shown[1][1]

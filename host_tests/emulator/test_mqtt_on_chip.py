@@ -48,6 +48,16 @@ def test_no_turn_of_the_whole_of_mqtt_takes_a_mains_cycle() -> None:
     assert 1.0 < longest_ms <= lanes.CYCLE_MS
 
 
+def test_long_answers_delay_the_control_lane_by_less_than_a_mains_cycle() -> None:
+    """Collections of the heap included, which take longer than that."""
+    late_ms = lanes.mqtt_delay_ms(4.0)
+    print(f"asked by MQTT: a step {late_ms} ms late")
+    assert 0.0 < late_ms <= lanes.CYCLE_MS
+    late = lanes.console_delays_ms(("get", "outlets", "set bed1.limit_a 12"))
+    print(f"asked by the console, ms late: {late}")
+    assert len(late) == 3 and 0.0 < max(late.values()) <= lanes.CYCLE_MS, late
+
+
 def test_a_busy_mqtt_delays_no_trip_and_a_handshake_the_control_lane_for_a_second() -> None:
     latencies, told, gap_ms = lanes.trips(15)
     print(f"trips in {latencies[-1]:.0f} us at most, control lane paused {gap_ms:.0f} ms")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from firmware import board as boards
+from host_tests.emulator.conftest import Bench
 from host_tests.micropython.test_core_on_micropython import ROOT
+from tools import stage
 from tools.emulator import EmulatedPico
 from tools.simulator.truck import Truck
 
@@ -19,7 +21,9 @@ BOARD: Any = boards.load("pico_w_home")
 
 def _run(stock_image: Path, truck: Truck, code: str) -> str:
     power = BOARD.power
-    start = f"from contacts import Contacts\nimport time\nc = Contacts({power!r})\n"
+    start = (
+        f"from contacts import Contacts\nimport machine\nimport time\nc = Contacts({power!r})\n"
+    )
     with EmulatedPico(
         stock_image,
         truck,
@@ -58,7 +62,8 @@ def test_contacts_permit_and_set_point(stock_image: Path) -> None:
         truck,
         "print(c.seen())\nc.drive(1)\ntime.sleep_ms(60)\nprint(c.seen())\n"
         "c.drive(4)\ntime.sleep_ms(60)\nprint(c.seen())\n"
-        "c.set_point(250)\nc.permit(True)\ntime.sleep_ms(300)\n",
+        f"c.set_point(250)\nmachine.Pin({BOARD.power['permit']}, machine.Pin.OUT, value=1)\n"
+        "time.sleep_ms(300)\n",
     )
     assert said.split() == ["0", "1", "4"]
     truth = truck.truth(truck.now_us)
@@ -66,3 +71,70 @@ def test_contacts_permit_and_set_point(stock_image: Path) -> None:
     assert truth["grid"]["permit"] is True
     assert truth["grid"]["set_point_w"] == pytest.approx(11_500 / 4, rel=0.005)
     assert truth["grid"]["inverter"] == "starting"
+
+
+_TRIP = """
+from firmware import board as boards
+from firmware.hal.rp2 import Sampler
+import machine, time
+board = boards.load("pico_w_home")
+s = Sampler(board)
+pole = board.outlet_index("home_l2")
+channel = board.outlets[pole].channel
+s.set_peak(channel, 600)
+s.renew_lease()
+s.start()
+time.sleep_ms(5)
+print(s.close(pole), s.permit(True), s.permits())
+if {wait}:
+    s.set_break(channel, 700, 30)
+if {lease}:
+    s.st[10] = 0
+else:
+    machine.Pin(28, machine.Pin.OUT, value=1)
+time.sleep_ms(50)
+print(s.permits(), s.permit(True), s.permits())
+s.stop()
+"""
+
+
+@pytest.mark.parametrize("how", ["trip", "wait", "lease"])
+def test_the_scan_takes_the_permissive_with_the_pole(stock_image: Path, how: str) -> None:
+    """By the same write to the pins; while a trip waits for the breaker, before it."""
+    bench = Bench()
+    over: list[int] = []
+
+    def code(gpio: int, t_us: int) -> int:
+        if not over and any(x[1:] == (28, 1) for x in bench.pins):
+            over.append(t_us)
+        return 4000 if over else 2048
+
+    bench.code = code
+    files = {"firmware/pieces.py": (ROOT / "firmware/pieces.py").read_bytes()}
+    for folder in ("", "board/", "hal/", "sensing/"):
+        files[f"firmware/{folder}__init__.py"] = b""
+    files["firmware/board/__init__.py"] = (ROOT / "firmware/board/__init__.py").read_bytes()
+    for name in ("board/pico_w", "board/pico_w_home", "board/validate", "hal/fastlane", "hal/rp2"):
+        files[f"firmware/{name}.py"] = (ROOT / f"firmware/{name}.py").read_bytes()
+    name = "firmware/sensing/kernel_viper"
+    text = (ROOT / f"{name}.py").read_text()
+    files[f"{name}.mpy"] = stage.compiled(text, f"{name}.py", "rp2040")
+    with EmulatedPico(stock_image, bench, files, quiet=BOARD.mux_address) as pico:
+        said = pico.execute(
+            _TRIP.format(wait=how == "wait", lease=how == "lease"), timeout=_TIMEOUT_S
+        )
+        edges = [(e.gpio, e.level, e.t_us) for e in pico.edges]
+    first, last = said.splitlines()
+    assert first == "True True True" and last == "False False False"
+    permit, relay = BOARD.power["permit"], BOARD.outlets[-1].relay
+    falls = {
+        gpio: [t for pin, level, t in edges if (pin, level) == (gpio, 0)][-1]
+        for gpio in (permit, relay)
+    }
+    if how == "wait":
+        assert falls[relay] - falls[permit] == pytest.approx(30_000, abs=1000)
+        assert falls[permit] - over[0] < 1000
+    else:
+        assert falls[relay] == falls[permit]
+        if over:
+            assert falls[permit] - over[0] < 1000

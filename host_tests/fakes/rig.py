@@ -60,6 +60,8 @@ class HostLane(FastLane):
                 if closed >> i & 1:
                     pin.value(1)
         opened = self.st[kernel.OPENED]
+        if (opened | self.st[kernel.WAITING]) & self._path:
+            self.permit(False)
         if opened:
             self.st[kernel.OPENED] = 0
             for i, pin in enumerate(self._pins):

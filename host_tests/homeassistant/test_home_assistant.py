@@ -313,6 +313,14 @@ def test_power_export_beside_the_outlets(
     assert entities["battery_soc_percent"]["state"] == "unknown"
     assert ha.call("number", "set_value", "battery_soc_set", value=73.5) == ""
     ha.wait(lambda e: e["battery_soc_percent"]["state"] == "73.5")
+    assert ha.call("number", "set_value", "grid_asked_w_set", value=1200) == ""
+    ha.wait(lambda e: float(e["grid_asked_w_set"]["state"]) == 1200)
+    assert entities["home_energy_kwh"]["device_class"] == "energy"
+    assert entities["grid_exported_kwh"]["state"] not in ("unknown", "unavailable")
+    assert port.call(lambda: port.device.command("set gfci.input high", 5.0)).startswith("ok")
+    assert port.call(lambda: port.device.command("set vehicle.enabled on", 5.0)).startswith("ok")
+    assert ha.call("number", "set_value", "vehicle_limit_a_set", value=16) == ""
+    ha.wait(lambda e: float(e["vehicle_limit_a_set"]["state"]) == 16)
     assert ha.call("switch", "turn_on", "storm") == ""
     ha.wait(lambda e: e["storm"]["state"] == "on")
     assert float(ha.state("battery_reserve_percent")) == 60

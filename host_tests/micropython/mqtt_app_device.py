@@ -8,11 +8,12 @@ import json
 import sys
 import time
 
+# the largest source first, while the heap is empty: compiling it takes most
+from host_tests.fakes.fake_app import FakeApp  # isort: skip
 from firmware import pieces
 from firmware.hal import network  # noqa: F401  (the app has it anyway)
 from firmware.interfaces import discovery, discovery_controls
 from firmware.interfaces.mqtt import Mqtt
-from host_tests.fakes.fake_app import FakeApp
 
 # The table of interned names doubles when it is full, which would count as the client's: on a
 # board most names of the interface are in flash or short (tools/shrink.py).

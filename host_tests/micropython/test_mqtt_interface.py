@@ -34,7 +34,8 @@ def start(start_device: Start) -> Start:
     """`start(port, **settings)`: the interface with a fake app, connecting to that port."""
 
     def go(port: int, **settings: Any) -> Device:
-        device = start_device("mqtt_app_device.py")
+        # the sources of all commands, compiled here; a board has them compiled and shorter
+        device = start_device("mqtt_app_device.py", heap="288k")
         known = {"mqtt__host": "127.0.0.1", "mqtt__port": port, "device__id": "dut"}
         device.tell(**{**known, **settings})
         return device

@@ -72,7 +72,7 @@ def test_the_topic_tree_is_the_documented_one(
     broker: Mosquitto, board: Callable[..., SimulatedPort]
 ) -> None:
     table = documented()
-    assert len(table) == 8, "the table's form has changed"
+    assert len(table) == 9, "the table's form has changed"
     outlets = ("cabin1", "cabin2", "bed1", "bed2", "bed240")
     with Peer(broker.port, "#") as peer:
         port = board()
@@ -82,6 +82,9 @@ def test_the_topic_tree_is_the_documented_one(
         peer.wait(lambda: peer.texts(BASE + "response"))
         peer.wait(lambda: shown_on(peer))
         peer.wait(lambda: peer.texts("homeassistant/device/dut/config"))
+        peer.wait(lambda: peer.texts(BASE + "energy"))
+        hours = json.loads(peer.texts(BASE + "energy")[0])
+        assert hours["outlets"] == list(outlets) and len(hours["rows"][-1]["kwh"]) == 5
         seen = {topic for topic, _, _ in list(peer.messages)}
         with Peer(broker.port, "#") as late:
             time.sleep(1.5)
@@ -201,3 +204,34 @@ def test_hostile_payloads_leave_protection_alone(
             lambda: json.loads(peer.texts(BASE + "outlet/bed1/state")[-1])["reason"] == "peak"
         )
         assert not port.call(port.device.truth)["outlets"]["bed1"]["closed"]
+
+
+def test_a_capture_comes_and_no_secret_is_in_any_message(
+    broker: Mosquitto, board: Callable[..., SimulatedPort]
+) -> None:
+    secret = "hunter2hunter2"
+    asked: tuple[tuple[str, ...], ...] = (
+        ("get",),
+        ("get", "wifi.password"),
+        ("settings", "export"),
+        ("set", "wifi.password2", secret + "b"),
+        ("set", "wifi.password2", "short " + secret * 5),
+        ("wifi",),
+        ("mqtt",),
+        ("capture", "bed1"),
+    )
+    with Peer(broker.port, BASE + "#") as peer:
+        board(**{"wifi.ssid": "home", "wifi.password": secret})
+        ready(peer)
+        for ident, words in enumerate(asked, 1):
+            request = {"id": ident, "cmd": words[0], "args": list(words[1:])}
+            peer.publish(BASE + "command", json.dumps(request))
+            peer.wait(lambda n=ident: len(peer.texts(BASE + "response")) >= n, 20)
+        answers = [json.loads(text) for text in peer.texts(BASE + "response")]
+        assert [answer["id"] for answer in answers] == list(range(1, len(asked) + 1))
+        assert [answer["ok"] for answer in answers] == [True] * 4 + [False] + [True] * 3
+        assert "wifi.password" in answers[2]["result"]["export"]["secrets"]
+        assert len(answers[-1]["result"]["channels"][0]["codes"]) > 1000
+        for topic, payload, _ in list(peer.messages):
+            if topic != BASE + "command":
+                assert secret not in str(payload), topic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +104,20 @@ def test_today_against_yesterday_and_what_it_earned(tmp_path: Path) -> None:
     app.hours(9, 4_000_000)
     chart = energytable.table(app, ["hours", "grid"])
     lines = list(chart.lines())
-    assert len(lines) == 25 and lines[0].startswith("hour")
+    assert len(lines) == 27 and lines[0].startswith("hour")
     row = lines[1 + 8].split()
     assert row == ["08:00", "2.000", "#" * 11, "4.000", "#" * 22]
     assert lines[1 + 20].split()[-1] == "-" and all(len(line) <= 80 for line in lines)
     text = "".join(chart.parts())
     assert '"of":"grid_out"' in text
     assert '{"hour":"08:00","yesterday_kwh":2.000,"today_kwh":4.000}' in text
+    assert lines[25].split() == ["kWh", "48.000", "36.000"]
+    assert lines[26].split() == ["peak", "W", "2000", "4000"]
+    assert text.endswith(
+        ',"yesterday":{"kwh":48.000,"peak_w":2000,"cost":null}'
+        ',"today":{"kwh":36.000,"peak_w":4000,"cost":null}}'
+    )
+    assert json.loads("{" + text)["today"]["peak_w"] == 4000
     names = energytable.names(app)
     found = history.totals(app.energy, names, app.totals_mwh())
     assert found["today_kwh"]["grid_out"] == pytest.approx(36)
@@ -120,6 +128,65 @@ def test_today_against_yesterday_and_what_it_earned(tmp_path: Path) -> None:
     assert "home" in wide[0] and "grid" in wide[0] and len(wide[0]) <= 80
     with pytest.raises(ValueError, match=r"neither a count nor one of: cabin1 .*grid_in total"):
         energytable.table(app, ["hours", "garage"])
+
+
+def test_what_each_feed_costs_by_the_hour(tmp_path: Path) -> None:
+    """Exported at 10 ct, and 30 ct from 17:30 to 19:00; taken in at 20 ct."""
+    app = Told(tmp_path)
+    app.settings.set("tariff.export_ct", 10)
+    app.settings.set("tariff.export2_ct", 30)
+    app.settings.set("tariff.import_ct", 20)
+    app.settings.set("tariff.import2_ct", 20)
+    app.settings.set("tariff.peak", "daily 17:30-19:00")
+    app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)
+    app.hours(24, 2_000_000)
+    app.hours(9, 4_000_000)
+    days = json.loads("{" + "".join(energytable.table(app, ["hours", "grid"]).parts()))
+    # 48 kWh at 10 ct, and 1.5 hours of 2 kWh at 20 ct more
+    assert days["yesterday"]["cost"] == pytest.approx(4.8 + 0.6)
+    assert days["today"]["cost"] == pytest.approx(3.6)
+    lines = list(energytable.table(app, ["hours", "grid"]).lines())
+    assert lines[-1].split() == ["cost", "5.40", "3.60"] and all(len(x) <= 80 for x in lines)
+    # what an outlet would have cost from the grid
+    app.energy.more[HOME_OUT] += 3_000_000
+    app.hours(1, 0)
+    home = json.loads("{" + "".join(energytable.table(app, ["hours", "home"]).parts()))
+    assert home["of"] == "home_out" and home["today"]["cost"] == pytest.approx(0.6)
+    assert home["today"]["kwh"] == pytest.approx(3) and home["yesterday"]["cost"] == 0
+
+
+def test_peaks_are_of_whole_quarters_and_of_their_day(tmp_path: Path) -> None:
+    app = Told(tmp_path)
+    app.utc += 300  # in the middle of a quarter: it tells nothing
+    app.energy.more[GRID_OUT] += 5_000_000
+    app.energy.follow(app.utc, 300, "UTC0", app.totals_mwh)
+    app.hours(1, 1_000_000)
+    app.hours(1, 3_000_000)
+    app.hours(1, 500_000)
+    index = len(app.board.outlets) + GRID_OUT
+
+    def peak(day: int) -> Any:
+        return app.energy.peaks[day]
+
+    assert peak(0) is None
+    assert peak(1)[index] == pytest.approx(3000, abs=5)
+    best = peak(1)[index]
+    app.hours(22, 0)  # into the next day
+    assert peak(0)[index] == best and peak(1)[index] == 0
+    app.hours(24, 0)
+    assert peak(0)[index] == 0
+    # two days without a look: nothing is known of either
+    app.utc += 3 * 86_400
+    app.up += 5
+    app.hours(1, 0)
+    assert peak(0) is None
+
+
+def test_a_vehicle_s_hours_are_those_of_its_outlet(tmp_path: Path) -> None:
+    app = Told(tmp_path)
+    app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)
+    app.hours(2, 0)
+    assert '"of":"bed240"' in "".join(energytable.table(app, ["hours", "vehicle"]).parts())
 
 
 def test_a_board_without_says_so(tmp_path: Path) -> None:

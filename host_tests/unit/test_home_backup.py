@@ -16,6 +16,7 @@ from firmware import board as boards  # isort: skip
 from firmware import events  # isort: skip
 from firmware.power import interlock as il  # isort: skip
 from firmware.power import transfer as tr  # isort: skip
+from firmware.power.modes import Modes  # isort: skip
 from firmware.protection import outlet as o  # isort: skip
 from firmware.storage.settings import SettingError, Settings  # isort: skip
 
@@ -455,6 +456,37 @@ def test_an_auxiliary_contact_that_lies_costs_the_backup_not_the_safety(
     h.came("backup", 5)
 
 
+def test_home_mode_off_starts_nothing_more() -> None:
+    """The owner has asked for the vehicle, which gave no voltage; before it is asked again he
+    switches home backup off. Nothing energises the home afterwards but a good grid."""
+    h = Household(home__mode="manual", home__start_s=1)
+    h.came("standby", 2)
+    h.grid = 0
+    h.volts = 0
+    assert not h.ask("start")
+    h.came("leaving", 5)
+    h.run(1)
+    assert h.now == "isolated"
+    h.settings.set("home.mode", "off")
+    h.volts = 120
+    h.run(60)
+    assert h.fed() == "dark" and h.now == "isolated"
+    h.grid = 120
+    h.came("standby", 5)
+
+
+def test_home_mode_off_while_the_source_is_awaited_lets_go() -> None:
+    h = Household(home__mode="auto")
+    h.came("standby", 2)
+    h.grid = 0
+    h.volts = 0
+    h.came("bonding", 2)
+    h.settings.set("home.mode", "off")
+    h.volts = 120
+    h.run(20)
+    assert h.fed() == "dark" and "backup" not in words(h)
+
+
 def test_a_bond_that_drops_out_ends_the_backup() -> None:
     h = backing_up()
     h.stick = il.BOND
@@ -700,3 +732,40 @@ def test_whatever_happens_grid_and_source_stay_apart(
 
 def test_every_state_and_reason_has_its_word() -> None:
     assert len(tr.STATES) == tr.FAULT + 1 and len(tr.REASONS) == tr.BY_TIME + 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "before", "fed"),
+    [
+        ("outlets", "", (9600, 40_000), (11_500, 48_000)),
+        ("worksite", "", (9600, 40_000), (11_500, 48_000)),
+        ("vehicle", "leg_a=40", (9600, 40_000), (11_500, 40_000)),  # said by its owner
+        ("outlets", "total_w=3000", (3000, 40_000), (3000, 48_000)),
+        ("camp", "", (5000, 40_000), (5000, 40_000)),  # low on purpose
+        ("home", "", (11_500, 48_000), (11_500, 48_000)),
+    ],
+)
+def test_while_the_home_is_fed_the_charge_port_s_limits_hold(
+    mode: str, text: str, before: tuple[int, int], fed: tuple[int, int]
+) -> None:
+    h = auto(**{"mode__" + mode: text})
+    h.station.add("modes", Modes(h.station), False, False)
+    if mode != "outlets":
+        assert h.station.modes.choose(mode, events.BY_CONSOLE) == ""
+    h.controller.configure()
+    dispatch = h.controller.dispatch
+
+    def limits() -> tuple[int, int]:
+        return dispatch.total.limit, dispatch.legs[1].limit
+
+    assert limits() == before
+    h.grid = 0
+    h.came("backup", 2)
+    assert limits() == fed
+    h.controller.configure()  # a setting changed meanwhile
+    assert limits() == fed and h.controller.limits_agree(0)
+    h.controller.set_limits(8)
+    assert dispatch.total.limit == fed[0] * 8 // 10
+    assert h.home.stop(events.BY_CONSOLE, True) == ""
+    h.run(2)
+    assert limits() == before

@@ -23,6 +23,7 @@ CHECKS = "selftest_report.py"
 COPIES = {
     "sensing/kernel_viper.py": (KERNEL,),
     "sensing/reduce_viper.py": (REDUCE,),
+    "protection/thermal.py": (THERMAL, REDUCE),
     "protection/thermal_viper.py": (THERMAL,),
     "hal/fastlane.py": (KERNEL,),
     "hal/portable.py": (KERNEL,),
@@ -35,7 +36,7 @@ COPIES = {
     "protection/gangdispatch.py": ("protection/dispatch.py",),
     "sensing/calibration.py": (REDUCE,),
     "sensing/phase.py": (KERNEL, REDUCE),
-    "controller.py": (REDUCE, THERMAL),
+    "controller.py": (REDUCE, THERMAL, "protection/outlet.py"),
     "selftest.py": (KERNEL, REDUCE, THERMAL, STAGES, "hal/memory.py", CHECKS),
     "selftest_slow.py": (REDUCE, "hal/memory.py", CHECKS),
     "hal/memory_viper.py": ("hal/memory.py",),

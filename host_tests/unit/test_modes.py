@@ -158,6 +158,18 @@ def test_a_mode_sets_limits_and_priorities_and_switches_nothing_on() -> None:
     assert export.command("mode")["priorities"] == ["cabin1", "cabin2", "bed240", "bed1", "bed2"]
 
 
+def test_outlets_that_a_mode_does_not_name_keep_their_own_order_behind_it() -> None:
+    export = Export(
+        mode__camp="priorities=bed240,cabin2",
+        **{"cabin1.priority": 9, "bed1.priority": 9, "bed2.priority": 8},
+    )
+    export.command("mode camp")
+    assert export.command("mode")["priorities"] == ["bed240", "cabin2", "bed2", "cabin1", "bed1"]
+    assert max(export.rig.controller.priorities) <= 9
+    export.app.settings.set("bed1.priority", 7)
+    assert export.command("mode")["priorities"] == ["bed240", "cabin2", "bed1", "bed2", "cabin1"]
+
+
 def test_a_mode_is_never_above_what_the_owner_has_set() -> None:
     export = Export(total__limit_w=2000, leg__limit_a=10)
     export.command("mode worksite")
@@ -244,6 +256,64 @@ def test_the_schedule_changes_the_mode_and_a_command_holds_until_it_does_again()
     assert export.command("mode")["mode"] == "worksite"
 
 
+def test_a_schedule_that_is_taken_away_leaves_the_default() -> None:
+    export = Export(mode__schedule="daily 0:00-24:00 camp")
+    export.jump(0)
+    assert export.command("mode")["mode"] == "camp"
+    export.app.settings.set("mode.schedule", "")
+    assert export.command("mode")["mode"] == "outlets" and export.limit() == BASE
+
+
+def test_a_schedule_that_is_changed_holds_at_once_over_what_was_chosen() -> None:
+    export = Export(mode__schedule="daily 0:00-24:00 camp")
+    export.jump(0)
+    export.command("mode worksite")
+    export.app.settings.set("total.limit_w", 4000)  # nothing of ours: the choice stays
+    export.run(1)
+    assert export.command("mode")["mode"] == "worksite"
+    export.app.settings.set("mode.schedule", "daily 0:00-23:59 camp")
+    export.run(1)
+    assert export.command("mode")["mode"] == "camp"
+
+
+def test_the_schedule_goes_by_the_minutes_of_the_clock_and_misses_none() -> None:
+    """The task comes once in somewhat more than a second, and may be late: what counts is that a
+    minute has begun, not that somebody looked in its first second."""
+    export = Export(mode__schedule="fri 22:00-6:00 camp")
+    export.jump(0)
+    clock = export.app.clock
+    modes: Any = export.station.modes
+    uptime = 7
+    for utc in (FRIDAY + 1798, FRIDAY + 1803):  # nobody looks at 22:00:00
+        uptime += 5
+        clock.offset_s = utc - clock.now_s
+        modes.run_s(uptime)
+    assert export.command("mode")["mode"] == "camp"
+
+
+def test_a_clock_that_steps_back_over_an_edge_follows_the_time_again() -> None:
+    export = Export(mode__schedule="fri 22:00-6:00 camp")
+    seen = []
+    for step in (1800, -10, 10, 3600, -5000):
+        export.jump(step)
+        seen.append(export.command("mode")["mode"])
+    assert seen == ["camp", "outlets", "camp", "camp", "outlets"]
+
+
+def test_the_hour_that_comes_twice_and_the_one_that_is_missing() -> None:
+    """Berlin: 2026-03-29 2:00 is 3:00; 2026-10-25 3:00 is 2:00 again."""
+    zone = "CET-1CEST,M3.5.0,M10.5.0/3"
+    for day, edge in (((2026, 3, 29), 60), ((2026, 10, 25), 120)):
+        utc = calendar.timegm((*day, 0, 0, 0))
+        export = Export(wall=utc, time__zone=zone, mode__schedule="sun 3:00-4:00 camp")
+        minutes = []
+        for minute in range(240):
+            export.jump(60 if minute else 0)
+            if export.command("mode")["mode"] == "camp":
+                minutes.append(minute)
+        assert minutes == list(range(edge, edge + 60)), day
+
+
 def test_a_schedule_that_overlaps_is_refused_and_changes_nothing() -> None:
     settings = Export().app.settings
     with pytest.raises(SettingError) as refused:
@@ -309,13 +379,55 @@ def test_a_storm_watch_raises_the_reserve_and_ends() -> None:
     export.command("battery soc 65")
     export.run(2)
     assert export.battery.level == battery.FULL
-    assert export.command("storm on") == {"storm": True, "reserve_percent": 70}
+    on = export.command("storm on")
+    assert (on["storm"], on["reserve_percent"]) == (True, 70)
+    assert "battery.storm_watch" in on["unsaved"]
     export.run(2)
     assert export.battery.level == battery.EMPTY
-    assert export.command("storm off") == {"storm": False, "reserve_percent": 20}
+    off = export.command("storm off")
+    assert (off["storm"], off["reserve_percent"]) == (False, 20)
+    assert "battery.storm_watch" not in off["unsaved"]
     export.run(2)
     assert export.battery.level == battery.FULL
     assert [x[0] for x in export.records(events.BATTERY)].count(events.STORM) == 2
+
+
+def test_a_storm_watch_that_was_saved_outlasts_a_power_cut() -> None:
+    """Storms are when the power goes: the reserve is no smaller after it."""
+    export = watched(battery__storm=70, battery__storm_watch=True)
+    found = export.command("battery")
+    assert found["storm"] is True and found["reserve_percent"] == 70
+    export.command("battery soc 65")
+    export.run(2)
+    assert export.battery.level == battery.EMPTY
+
+
+def test_another_capacity_makes_the_state_of_charge_unknown_until_it_is_told() -> None:
+    """Per mille of 1 kWh are not those of 1.5 kWh, and nobody knows what the extender holds."""
+    export = watched()
+    export.command("battery soc 80")
+    export.run(1)
+    assert export.battery.level == battery.FULL
+    export.app.settings.set("battery.extender_kwh", 0.5)
+    export.run(2)
+    assert export.command("battery")["soc_percent"] is None
+    assert export.battery.level == battery.LOW
+    # and the first report is believed, however far it is from what was counted
+    answer = export.command("battery soc 30")
+    assert "doubt" not in answer and answer["soc_percent"] == 30
+    assert answer["capacity_kwh"] == 1.5
+
+
+@pytest.mark.parametrize("kwh", [0.001, 0.009, 0.5, 500])
+def test_any_capacity_that_can_be_set_can_be_counted(kwh: float) -> None:
+    """Within 2^30, which the control lane may not leave, and without a division by nothing."""
+    export = Export(battery__usable_kwh=kwh, battery__extender_kwh=kwh)
+    export.command("battery soc 50")
+    found = export.battery.battery
+    assert found.capacity_wh * 1000 < 1 << 30
+    for _ in range(3600):
+        found.second(2 if kwh < 1 else 50_000)
+    assert 0 <= found.permille <= 500
 
 
 def test_a_battery_that_was_never_told_of_warns_and_sheds_nothing() -> None:

@@ -216,8 +216,21 @@ POWER = {
         "current_a": [14.0, 12.0],
         "grid": {"good": False},
     },
-    "vehicle": {"state": "charging", "offered_a": 24.0, "current_a": 23.5, "session_kwh": 3.2},
-    "grid": {"state": "off", "set_point_w": 0, "frequency_hz": 60.0, "l1_v": 120.1},
+    "vehicle": {
+        "state": "charging",
+        "offered_a": 24.0,
+        "current_a": 23.5,
+        "session_kwh": 3.2,
+        "limit_a": 32.0,
+    },
+    "grid": {
+        "state": "off",
+        "set_point_w": 0,
+        "asked_w": 1000,
+        "most_w": 5000,
+        "frequency_hz": 60.0,
+        "l1_v": 120.1,
+    },
 }
 
 
@@ -241,6 +254,16 @@ def test_power_export_is_announced_where_it_is() -> None:
     }
     assert found["storm"]["p"] == "switch" and found["battery_soc_set"]["p"] == "number"
     assert "home_current_a" not in found, "a list is no reading"
+    numbers = {
+        k: (c["min"], c["max"], c["dev_cla"])
+        for k, c in found.items()
+        if k.endswith("_set") and "dev_cla" in c
+    }
+    assert numbers == {
+        "vehicle_limit_a_set": (6, 32, "current"),
+        "grid_asked_w_set": (0, 5000, "power"),
+    }
+    assert json.loads(found["grid_asked_w_set"]["cmd_tpl"])["args"] == ["set", "{{ value }}"]
     looking = dict(discovery_exports.components("dut", "tailgate/dut/", state, "read"))
     assert looking["storm"] == {"p": "switch"} and looking["home_start"] == {"p": "button"}
     assert not dict(discovery_exports.components("dut", "x/", {"power": {"mode": "camp"}}, "read"))

@@ -252,7 +252,8 @@ def test_what_cannot_be_moved_is_refused(text: str, message: str) -> None:
 
 
 def test_the_same_tree_gives_the_same_result() -> None:
-    assert shrink.shrink(stage.sources()) == shrink.shrink(stage.sources())
+    # The other one is of another process, mostly: there, sets have another order.
+    assert shrink.cached(stage.sources(), pack.packed) == pack.packed(stage.sources())
 
 
 def test_a_traceback_is_told_in_the_names_of_the_sources() -> None:

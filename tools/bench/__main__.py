@@ -45,6 +45,8 @@ _TARGETS: dict[str, tuple[str, float, bool]] = {
     "mqtt_heap_bytes": ("heap that connected MQTT takes, without TLS", 25_000, True),
     "mqtt_library_bytes": ("lib/mqtt.py as .mpy", 12_288, True),
     "mqtt_turn_ms": ("MQTT busy: longest turn of its tasks, ms", 16.7, True),
+    "mqtt_delay_ms": ("asked for long answers by MQTT: control lane's delay, ms", 16.7, True),
+    "console_delay_ms": ("the same by the console", 0, False),
     "mqtt_trip_us.max": ("MQTT busy, with handshakes: fast trip, worst, us", 1000, True),
     "mqtt_control_gap_ms": ("the same: control lane's longest pause, ms", 1500, True),
 }

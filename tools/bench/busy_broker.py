@@ -38,12 +38,18 @@ _QUESTIONS = (
     b'{"id":%d,"cmd":"energy"}',
     b'{"id":%d,"cmd":"get"}',
     b'{"id":%d,"cmd":"events","args":["16"]}',
+    b'{"id":%d,"cmd":"outlets"}',
+    b'{"id":%d,"cmd":"settings","args":["export"]}',
+    b'{"id":%d,"cmd":"help"}',
+    b'{"id":%d,"cmd":"mode"}',
+    b'{"id":%d,"cmd":"get","args":["bed1.limit_a"]}',
 )
 
 AF_INET = 2
 SOCK_STREAM = 1
 count = {"connections": 0, "messages": 0, "published": 0, "bytes": 0, "handshakes": 0}
 turn_us = 0  # longest turn of one of MQTT's tasks
+_since = 0  # when the one began that is under way
 _open = None  # the connection that the user writes to
 _device = b""
 
@@ -162,11 +168,28 @@ class _Asyncio:
         return asyncio.create_task(_timed(coro))
 
 
-def _timed(coro):
+def _until_now():
     global turn_us
+    turn_us = max(turn_us, time.ticks_diff(time.ticks_us(), _since))
+
+
+def _breathing(breathe):
+    """App.breathe(), which ends a turn as far as the control lane is concerned."""
+
+    def turn():
+        global _since
+        _until_now()
+        breathe()
+        _since = time.ticks_us()
+
+    return turn
+
+
+def _timed(coro):
+    global _since
     error = None
     while True:
-        began = time.ticks_us()
+        _since = time.ticks_us()
         try:
             if error is None:
                 coro.send(None)
@@ -175,7 +198,7 @@ def _timed(coro):
         except StopIteration:
             return
         finally:
-            turn_us = max(turn_us, time.ticks_diff(time.ticks_us(), began))
+            _until_now()
         error = None
         try:
             yield
@@ -222,9 +245,12 @@ def start(app, words):
     """MQTT at this broker from now on. Words: `on`; `look`: long answers are asked for;
     `tls`: with what stands for TLS; `apart`: collections have their own turns."""
     global _device
+    from firmware import pieces
     from firmware.interfaces.mqtt import Mqtt
     from lib import mqtt
 
+    app.breathe = _breathing(app.breathe)
+    pieces.serve(app.breathe)
     mqtt.tls_context = lambda *files: _Handshake()
     mqtt.asyncio = _Asyncio()
     _device = _BASE + app.device_id.encode() + b"/"

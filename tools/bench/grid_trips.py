@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from host_tests.fakes import machine
@@ -50,6 +51,7 @@ class ExportRig(Rig):
         self.energy = Energy("", len(self.board.outlets), FLOWS)
         self.fast = self.lane
         self._ended_badly = False
+        self.keeper = SimpleNamespace(latch_store=SimpleNamespace(trusted=True))
         self.controller.station = self.station = part = station.Station(self)
         part.contacts = _contacts(self.board)
         part.sense = GridSense(self)  # type: ignore[assignment]

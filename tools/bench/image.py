@@ -21,14 +21,19 @@ _BROKER = Path(__file__).with_name("busy_broker.py")
 
 def ensure(say: Callable[[str], None] = step) -> Path:
     """The image, built when firmware or instrumentation changed since."""
+    mirror()
+    if not build.up_to_date(IMAGE, TREE):
+        build.build(TREE, IMAGE, say=say, leave_out=build.WITH_MQTT)
+    return IMAGE
+
+
+def mirror() -> None:
+    """Bring TREE, from which such images are built, up to date."""
     for folder in ("firmware", "lib"):
         _mirror(ROOT / folder, TREE / folder)
     sources = ((ROOT / "boot.py", "boot.py"), (_MAIN, "main.py"), (_BROKER, "lib/busy_broker.py"))
     for source, name in sources:
         shutil.copy2(source, TREE / name)
-    if not build.up_to_date(IMAGE, TREE):
-        build.build(TREE, IMAGE, say=say, leave_out=build.WITH_MQTT)
-    return IMAGE
 
 
 def _mirror(source: Path, target: Path) -> None:

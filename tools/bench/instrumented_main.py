@@ -19,20 +19,26 @@ class Instrumented(App):
         App.__init__(self)
         self._plain_step = self.controller.step
         self.controller.step = self._timed_step
+        self._plain_turn = self.keeper.turn
+        self.keeper.turn = self._timed_turn
         self.clear()
         self.under_load = False
         self.loads = {"reports": 0, "collections": 0, "saves": 0, "blocks": 0}
 
     def clear(self):
-        self.n = self.total_us = self.max_us = self.gap_us = 0
+        self.n = self.total_us = self.max_us = self.gap_us = self.held_us = 0
         self._last_us = None
+        self._end_us = self._flash_us = 0
 
     def _timed_step(self):
         t0 = time.ticks_us()
         if self._last_us is not None:
             self.gap_us = max(self.gap_us, time.ticks_diff(t0, self._last_us))
+            self.held_us = max(self.held_us, time.ticks_diff(t0, self._end_us) - self._flash_us)
         self._last_us = t0
+        self._flash_us = 0
         count = self._plain_step()
+        self._end_us = time.ticks_us()
         if count == 1:
             us = time.ticks_diff(time.ticks_us(), t0)
             self.n += 1
@@ -40,6 +46,12 @@ class Instrumented(App):
             if us > self.max_us:
                 self.max_us = us
         return count
+
+    def _timed_turn(self, *args):
+        # the storage task, which stands still while flash is written: apart from all others
+        t0 = time.ticks_us()
+        self._plain_turn(*args)
+        self._flash_us += time.ticks_diff(time.ticks_us(), t0)
 
     async def _after_boot(self):
         loads = (self._reports, self._collections, self._saves, self._blocks)
@@ -103,6 +115,7 @@ def _stats(self, args, source):
         "merged": app.fast.windows_merged(),
         "lost": app.fast.windows_lost(),
         "gap_us_max": app.gap_us,
+        "held_us_max": app.held_us,  # from a step's end, without the storage task's time
     }
     app.clear()
     return result

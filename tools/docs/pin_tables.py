@@ -60,6 +60,7 @@ def home_pins() -> str:
     uses["control pilot, 1 kHz"] = f"GPIO{power['pilot']}"
     uses["inverter: may export"] = f"GPIO{power['permit']}"
     uses["inverter: set point, duty of 1 kHz"] = f"GPIO{power['set_point']}"
+    uses["test of the ground-fault detector (high: test)"] = f"GPIO{power['ground_test']}"
     for name, pin in board.inputs.items():
         uses[f"input {name.replace('_', ' ')}"] = f"GPIO{pin}"
     rows = [(what, pin) for what, pin in uses.items() if plain.get(what) != pin]

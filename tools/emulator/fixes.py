@@ -135,7 +135,8 @@ def quick_divider(mcu: Any) -> None:
     """The divider and the core's number are found last, after dozens of comparisons.
 
     The C library divides with it, a hundred thousand times a second. Same results, in whole
-    numbers, found first.
+    numbers, found first. Where the emulator's core is compiled with quick.py's changes, that has
+    done the same already, except for signed numbers and a divisor of zero.
     """
     block = mcu.sio
     core = mcu.core

@@ -71,6 +71,7 @@ WITH_MQTT = (
             "power/transfer",
             "protection/gangdispatch",
             "sensing/gridsense",
+            "sensing/gridsense_viper",
         )
     ),
 )

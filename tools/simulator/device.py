@@ -36,6 +36,8 @@ DATA = "data"  # the firmware's folder on its flash
 
 # 2026-01-01 00:00:00 UTC: where the virtual clock starts unless told otherwise
 EPOCH_2026 = 1_767_225_600
+# Bytes of heap that the firmware does without until it is loaded, see chip/start.py.
+_ROOM = 90_000
 _BLOCK = 10  # scans fetched together: 4 ms at 416 us
 _SLICE_US = 4000
 _MAX_LAG_S = 0.5
@@ -308,6 +310,8 @@ class SimulatedDevice:
         heap = self.heap * self._built.scale + self._built.code_bytes
         command: list[Any] = [self._interpreter, "-X", f"heapsize={heap}"]
         command += [CHIP / "start.py", "{down}", "{up}", self.root, self.flash]
+        wide = self._frozen and len(self._built.path) > 1 and self.heap >= 2 * _ROOM
+        command.append(_ROOM * self._built.scale if wide else 0)
         for name, folder in self._built.files.items():
             link_to = self.flash / name
             link_to.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ class Chip:
 
     codes = array("i", [2048] * 16)
     levels = bytearray(40)
+    duties = array("i", [0] * 40)
 
     class Pin:
         IN = 0
@@ -32,10 +33,11 @@ class Chip:
 
     class PWM:
         def __init__(self, pin, freq=0, duty_u16=0):
-            pass
+            self._n = pin.number
+            Chip.duties[self._n] = duty_u16
 
         def duty_u16(self, duty):
-            pass
+            Chip.duties[self._n] = duty
 
     class ADC:
         def __init__(self, pin):
@@ -88,7 +90,7 @@ from firmware.storage.settings import Settings  # noqa: E402
 SIN = (0, 10, 20, 29, 38, 45, 52, 57, 61, 63, 64, 63, 61, 57, 52, 45, 38, 29, 20, 10)
 NOISE = (0, 1, -1, 2, 0, -2, 1, 0, -1, 1, 0, 3, -1)
 TOLD = (11, 12, 13)
-SEEN = (15, 14, 27)
+SEEN = (28, 14, 27)
 
 
 class Keeper:
@@ -100,6 +102,7 @@ class Bench:
 
     def __init__(self):
         self.board = board = boards.load("simulated_home")
+        assert board.power["seen"] == SEEN and board.power["contacts"] == TOLD
         self._ended_badly = False
         self._stop = ""
         self.keeper = Keeper()
@@ -121,6 +124,7 @@ class Bench:
             self.clock,
             kernels.heat,
             Inputs(board),
+            kernels.gather,
         )
         station = Station(self)
         station.contacts = Contacts(board.power)
@@ -153,7 +157,11 @@ class Bench:
         x = self.grid * s >> 6
         codes[10] = 2048 + x + NOISE[noise]
         codes[11] = 2048 - x + NOISE[noise]
+        self.more(s)
         self.sampler._scan(None)
+
+    def more(self, s):
+        """What else a scan shows; `s`: the mains' wave, 64 at its peak."""
 
     def move(self):
         """The contacts follow, a turn later."""
@@ -252,4 +260,5 @@ def main():
     print("done", b.windows)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -81,6 +81,7 @@ _span_uv = 0  # and so much more at 4096
 _tables = {}  # ADC pin -> channel by multiplexer address
 _cause = PWRON_RESET
 _id = b""
+_room = None  # see start.py
 
 
 # -- the link --------------------------------------------------------------------------------

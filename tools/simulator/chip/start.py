@@ -1,15 +1,15 @@
 # What the simulated chip does at power-on: boot.py, then main.py, as on the real one.
-# Started by ../device.py: start.py FROM_HOST TO_HOST ROOT FLASH PATH...
+# Started by ../device.py: start.py FROM_HOST TO_HOST ROOT FLASH ROOM PATH...
 # (file descriptors of the two pipes, the folder of boot.py and main.py, the folder that is the
-# chip's flash, and sys.path).
+# chip's flash, bytes to keep free below the code, and sys.path).
 
 import gc
 import os
 import random
 import sys
 
-_from_host, _to_host, _root, _flash = sys.argv[1:5]
-sys.path[:] = sys.argv[5:] + [".frozen"]
+_from_host, _to_host, _root, _flash, _room = sys.argv[1:6]
+sys.path[:] = sys.argv[6:] + [".frozen"]
 sys.argv[:] = []
 
 import machine
@@ -30,6 +30,7 @@ def _run(name):
 
 
 gc.collect()
+machine._room = bytearray(int(_room))  # until asyncio starts, see select.py
 if _run("boot.py") or _run("main.py"):
     machine.soft_reset()
 print("main.py has ended; the chip would show its prompt now")
