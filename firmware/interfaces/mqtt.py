@@ -674,6 +674,7 @@ def announcement(arguments):
     """Generator of the discovery message's pieces; `arguments` of discovery.parts(). Needed once
     a connection: the 10 KB of the two modules are worth more as heap, even one of the other's."""
     parts = pieces.once("firmware.interfaces.discovery").parts
+    pieces.breathe()
     for part in parts(*arguments):
         yield part
     parts = None
@@ -682,7 +683,9 @@ def announcement(arguments):
         for part in parts(*arguments):
             yield part
         parts = None
+    pieces.breathe()
     parts = pieces.once("firmware.interfaces.discovery_controls").parts
+    pieces.breathe()
     for part in parts(*arguments):
         yield part
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firmware import pieces, rows
+from firmware import pieces, report, rows
 from firmware.storage.settings import OUTLET_SCHEMA, SCHEMA
 
 
@@ -25,3 +25,30 @@ def test_a_name_that_somebody_made_up_is_no_row(name: str) -> None:
     lines = [json.dumps(row, separators=(",", ":")) for row in SCHEMA]
     assert pieces.row(rows.Rows("\n".join(lines) + "\n"), name) is None
     assert pieces.row(SCHEMA, name) is None
+
+
+def test_what_takes_long_gives_way_only_while_a_firmware_runs() -> None:
+    turns: list[int] = []
+    pieces.breathe()
+    pieces.serve(lambda: turns.append(1))
+    try:
+        pieces.breathe()
+        assert len(turns) == 1
+        pieces.collect()
+        assert len(turns) == 2, "nothing is loaded into a large heap that it has to make room for"
+        pieces.serve(lambda: turns.append(1), True)
+        pieces.collect()
+        assert len(turns) == 4, "a turn before and after a collection"
+    finally:
+        pieces.serve()
+    pieces.breathe()
+    assert len(turns) == 4
+
+
+def test_json_in_pieces_is_the_same_json() -> None:
+    value = {"a": [{"b": {"c": 1.5, "d": []}}, {}], "e": 'x"y', "f": None, "g": list(range(9))}
+    for depth in range(6):
+        for separators in ((",", ":"), (", ", ": ")):
+            text = "".join(report.parts(value, depth, separators))
+            assert text == json.dumps(value, separators=separators)
+    assert max(map(len, report.parts(value, 4))) < 10, "none is long"
