@@ -18,7 +18,6 @@ DEVICE = ROOT / "host_tests" / "micropython" / "device"
 CYCLE_US = 16_667
 SCAN_US = 416
 _TIMEOUT_S = 60.0
-_COLLECTION_MS = 26.0
 
 
 def test_no_step_takes_a_mains_cycle_nor_delays_a_scan(stock_image: Path) -> None:
@@ -49,12 +48,11 @@ def test_no_turn_of_the_whole_of_mqtt_takes_a_mains_cycle() -> None:
     assert 1.0 < longest_ms <= lanes.CYCLE_MS
 
 
-def test_long_answers_delay_the_control_lane_by_a_collection_at_most() -> None:
-    """Which takes longer than a mains cycle: 18 to 26 ms of the heap that MQTT has in use. By the
-    console all is done within a cycle."""
+def test_long_answers_delay_the_control_lane_by_less_than_a_mains_cycle() -> None:
+    """Collections of the heap included, which take longer than that, but fall between windows."""
     late_ms = lanes.mqtt_delay_ms(3.0)
     print(f"asked by MQTT: a step {late_ms} ms late")
-    assert 0.0 < late_ms <= _COLLECTION_MS
+    assert 0.0 < late_ms <= lanes.CYCLE_MS
     late = lanes.console_delays_ms(("get", "outlets", "energy"))
     print(f"asked by the console, ms late: {late}")
     assert len(late) == 3 and 0.0 < max(late.values()) <= lanes.CYCLE_MS, late
