@@ -34,6 +34,7 @@ _PICKUP_PERCENT = const(105)
 _WELD_PERCENT = const(3)  # of the rating: current with an open relay
 _NO_SHORT_TIME = const((1 << 24) - 1)  # counts squared: more than there can be
 _SQRT2 = 1.41421356
+_WINDOWS = const(16)  # in one step, as many as the ring has slots
 # the blocks' layouts: reduce.B_…, reduce.M_…, thermal.T_… (a test compares them)
 _B_FLAGS = const(5)
 _B_MOVE = const(6)
@@ -389,7 +390,7 @@ class Controller:
         if self.gangs is not None:
             self.gangs.turn()
         count = 0
-        while True:
+        while count < _WINDOWS:  # other tasks get turns even while each takes longer than it lasts
             at = fast.window()
             if at < 0:
                 break
@@ -518,11 +519,17 @@ class Controller:
                 peak = self.fast.is_peak_trip(outlet.index)
                 ground = self.fast.is_ground_trip(outlet.index)
                 m = outlet.meter
-                amps = self.fast.excursion(m.index)  # a part of it goes with the trip
+                refused = o.step(outlet.state, o.E_TRIP) & 15 == o.REFUSE
+                amps = 0 if refused else self.fast.excursion(m.index)  # goes with the trip
                 self.fast.acknowledge_trip(outlet.index)
                 if ground:
                     if o.energised(outlet.state) or outlet.state == o.SHED:
                         self._trip(outlet, events.GROUND_FAULT, 0, events.BY_FAST)
+                    continue
+                if refused:
+                    # Current although it has tripped; the kernel has recorded it. A converter that
+                    # is broken may do this each cycle to all of them, so it has to be cheap.
+                    self.fast.freeze_wave(outlet.index, 0, False)
                     continue
                 if peak:  # in this window, or in those that came after it
                     amps = max(m.word(_M_HIGH) - 2048, 2048 - m.word(_M_LOW), amps)
@@ -582,8 +589,6 @@ class Controller:
             outlet.trips += 1
             if self._note_trip(outlet, self.clock.now_s):
                 self._move(outlet, o.E_LOCK, events.LOCKOUT, events.LOCKED, outlet.trips, source)
-        elif source == events.BY_FAST:  # current although it is not on: the kernel has recorded it
-            self.fast.freeze_wave(outlet.index, 0, False)
 
     def _welded(self, outlet):
         """Current flows although the relay is open: open the contactor, and latch it once."""

@@ -150,8 +150,13 @@ def test_from_a_short_circuit_to_comtrade(tmp_path: Path, board: str) -> None:
         log.write_text("\n".join(device.console()))
     record = parse(json.loads(text))
     assert len(text) < 4000
-    assert parse(json.loads(again)).raw["channels"] == record.raw["channels"]
+    second = parse(json.loads(again))
+    # the zeros are learnt all the time, by hundredths of a count
+    for row, other in zip(second.raw["channels"], record.raw["channels"], strict=True):
+        assert abs(row["zero"] - other["zero"]) <= 0.05
+        assert {**row, "zero": 0} == {**other, "zero": 0}
     check(record, bench, trip)
+    check(second, bench, trip)
     name = record.name
     for form in ("binary", "ascii"):
         folder = tmp_path / form
@@ -159,7 +164,7 @@ def test_from_a_short_circuit_to_comtrade(tmp_path: Path, board: str) -> None:
         words += ["--event", str(record.event["seq"]) if record.event else ""]
         words += ["--time", "2026-01-02T03:04:05", "--csv"]
         assert tool.main(words) == 0
-        check_comtrade(folder / name, record, bench, trip)
+        check_comtrade(folder / name, second, bench, trip)  # the later one of the log
     assert (tmp_path / "ascii" / f"{name}.png").stat().st_size > 10_000
 
 

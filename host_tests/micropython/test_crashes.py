@@ -19,12 +19,10 @@ import os
 from firmware import controller
 
 _step = controller.Controller.step
-_calls = 0
 
 def _crashing(self):
-    global _calls
-    _calls += 1
-    if _calls == 400 and "planted" not in os.listdir():
+    # three seconds after the start
+    if self.windows >= 180 and "planted" not in os.listdir():
         open("planted", "w").close()  # once, not at the next start as well
         raise ValueError("planted in the control lane")
     return _step(self)

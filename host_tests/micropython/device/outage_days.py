@@ -31,7 +31,7 @@ END_MS = BACK_MS + _HOUR_MS // 2
 # parts of the day's energy, hour by hour: breakfast, noon, a long evening
 SHAPE = (2, 2, 2, 2, 2, 3, 5, 6, 5, 3, 3, 3, 5, 4, 3, 3, 4, 6, 8, 8, 8, 6, 4, 3)
 LOSS = 1.08
-CALM = (transfer.STANDBY, transfer.BACKUP)
+CALM = (transfer.STANDBY, transfer.ISOLATED, transfer.BACKUP)
 
 flash = mounted()
 chip.device = None
