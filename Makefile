@@ -12,7 +12,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
   $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv/bin/python
 PYTEST_ARGS ?=
-JOBS ?= 2
+# one more than most small machines have cores: many tests wait for a clock
+JOBS ?= 3
 
 .PHONY: help setup runtime run test lint bench image emulate stage deploy flash calibrate settings monitor fleet bridge clean distclean
 
