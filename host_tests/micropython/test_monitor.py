@@ -233,6 +233,15 @@ class Terminal:
             self.read(0.1)
         raise AssertionError(f"no {pattern!r} in {self.text[-3000:]!r}")
 
+    def interrupt(self) -> int:
+        """Ctrl-C; its exit code. What it still draws is read: it cannot end before that is out."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        until = time.monotonic() + 20.0
+        while self.process.poll() is None:
+            assert time.monotonic() < until, f"does not end: {self.text[-3000:]!r}"
+            self.read(0.1)
+        return self.process.wait()
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -270,8 +279,7 @@ def test_the_live_view(port: SimulatedPort, terminal: Callable[..., Terminal]) -
     fcntl.ioctl(live.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
     live.process.send_signal(signal.SIGWINCH)
     live.see("board +W +of total")  # no room for a panel any more
-    os.killpg(live.process.pid, signal.SIGINT)
-    assert live.process.wait(10) == 0
+    assert live.interrupt() == 0
     live.see(re.escape("\x1b[?1049l"))
     assert "Traceback" not in live.text
     assert termios.tcgetattr(live.slave) == live.before
@@ -299,8 +307,7 @@ def test_many_boards(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
             live.see(r"─ two  v0\.1\.0")
             second.call(second.device.power_cut)
             live.see("offline, says the broker")
-            os.killpg(live.process.pid, signal.SIGINT)
-            assert live.process.wait(10) == 0
+            assert live.interrupt() == 0
             log = tmp_path / "log.csv"
             done = run("--mqtt", url, "--csv", str(log), "--for", "3.2")
             assert done.returncode == 0 and "two away: offline, says the broker" in done.stdout
