@@ -20,7 +20,8 @@ import pytest
 import trustme
 
 from tools.fleet.record import Recording, record
-from tools.fleet.run import Fleet
+from tools.fleet.run import Fleet, saturated
+from tools.fleet.store import Store
 from tools.runtime.broker import Mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,26 +51,35 @@ class Peer:
         user: str = "",
         topics: tuple[str, ...] = (),
         tls: Path | None = None,
+        clean: bool = True,
     ) -> None:
         self.heard: list[tuple[str, bytes]] = []
         self.ready = False
+        self.known = False  # the broker had a session for it
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=name, protocol=paho.MQTTv311
+            paho.CallbackAPIVersion.VERSION2,
+            client_id=name,
+            protocol=paho.MQTTv311,
+            clean_session=clean,
         )
         if user:
             client.username_pw_set(user, user + "-secret")
         if tls:
-            client.tls_set(str(tls / "ca.crt"))
+            own = (tls / f"{name}.crt", tls / f"{name}.key")
+            client.tls_set(
+                str(tls / "ca.crt"), *(str(path) if path.exists() else None for path in own)
+            )
         client.on_message = lambda c, d, m: self.heard.append((m.topic, m.payload))
-        client.on_connect = lambda c, d, f, code, p: self._up(c, code, topics)
+        client.on_connect = lambda c, d, f, code, p: self._up(c, f, code, topics)
         client.on_subscribe = self._subscribed
         client.connect(HOST, port)
         client.loop_start()
         self.client = client
         until(lambda: self.ready)
 
-    def _up(self, client: paho.Client, code: Any, topics: tuple[str, ...]) -> None:
+    def _up(self, client: paho.Client, flags: Any, code: Any, topics: tuple[str, ...]) -> None:
         assert not code.is_failure, code
+        self.known = flags.session_present
         if topics:
             client.subscribe([(topic, 1) for topic in topics])
         else:
@@ -108,26 +118,56 @@ def test_a_recording_is_what_the_firmware_says(recording: Recording) -> None:
     assert any(topic.startswith("homeassistant/device/") for topic in topics)
     assert recording.state["device"] == recording.device_id
     assert recording.response["id"] == "fleet" and recording.response["ok"]
+    # what docs/fleet.md says of a broker's memory
+    kept = [len(message.payload) for message in recording.greeting if message.retain]
+    assert len(kept) == 8 and 22_000 < sum(kept) < 23_500 and 21_500 < max(kept) < 22_500
+    assert 1700 < len(json.dumps(recording.state, separators=(",", ":"))) < 2300
     before, after = recording.switched[1], recording.switched[0]
     assert not json.loads(before.payload)["on"] and json.loads(after.payload)["on"]
 
 
-def test_fifty_controllers_lose_nothing(recording: Recording, tmp_path: Path) -> None:
+def test_fifty_controllers_lose_nothing_are_stored_and_leave_nothing(
+    recording: Recording, tmp_path: Path
+) -> None:
     with Mosquitto(tmp_path) as own:
-        figures = Fleet(50, recording, (HOST, own.port), own).run(8)
+        with Store(tmp_path, own.port, scrape_s=1) as store:
+            figures = Fleet(50, recording, (HOST, own.port), own, store=store).run(8)
+        listener = Peer(own.port, "fleet-judge", topics=("#",), clean=False)
+        time.sleep(0.5)
+        # it may have been somebody's own broker: nothing is retained, no session waits
+        assert not listener.heard and not listener.known
+        listener.close()
     assert figures["states"]["sent"] >= 50 * 6 and figures["states"]["lost"] == 0
     assert figures["events"]["sent"] > 0 and figures["events"]["lost"] == 0
+    assert figures["events"]["disordered"] == 0
+    stored = figures["stored"]
+    each = (FILES / "exporter-state.yml").read_text().count("prom_name:") + 1  # and availability
+    assert (stored["boards"], stored["online"], stored["series"]) == (50, 50, 50 * each)
+    assert figures["prometheus"]["mb"] > 20 and figures["exporter_state"]["cpu_percent"] > 0
+    said = sum(figures[kind]["sent"] for kind in ("states", "events", "commands"))
+    assert figures["messages_per_s"] * figures["seconds"] == pytest.approx(said, rel=0.05)
     assert figures["commands"]["sent"] > 50
     assert figures["commands"]["answered"] == figures["commands"]["sent"]
     assert figures["state_ms"]["p50"] < 500 and figures["command_ms"]["p50"] < 500
 
 
+def test_it_says_when_it_measures_itself(recording: Recording, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as own:
+        easy = Fleet(5, recording, (HOST, own.port), own).run(2)
+        hard = Fleet(100, recording, (HOST, own.port), own, interval_s=0.003).run(2)
+    assert not easy["states"]["skipped"] and not saturated(easy)
+    assert hard["states"]["skipped"] > 100 and "too slow" in saturated(hard)
+    assert "core" in saturated({**easy, "tool_cpu_percent": 95.0})
+    assert "late" in saturated({**easy, "late_ms": {"p50": 1.0, "p95": 400.0, "max": 500.0}})
+
+
 def test_a_restart_of_the_broker_loses_no_event(recording: Recording, tmp_path: Path) -> None:
     with Mosquitto(tmp_path, persistent=True) as own:
-        figures = Fleet(30, recording, (HOST, own.port), own, seed=4).run(16, restart=True)
+        figures = Fleet(30, recording, (HOST, own.port), own, seed=4).run(10, restart=True)
     assert figures["back_after_restart_s"] < 20
     assert figures["states"]["lost"] > 0  # it was really away
     assert figures["events"]["sent"] > 10 and figures["events"]["lost"] == 0
+    assert figures["events"]["disordered"] == 0 and figures["broker_cpu_percent"] is None
 
 
 # -- access list ------------------------------------------------------------------------------
@@ -200,14 +240,36 @@ def test_a_board_hears_only_its_own_commands(
 # -- bridge -----------------------------------------------------------------------------------
 
 
-def tls_folder(folder: Path) -> Path:
+def tls_folder(folder: Path, *boards: str) -> Path:
+    """Certificates of an authority, a broker on the loopback, and boards by their names."""
     folder.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.crt")
-    server = authority.issue_cert(HOST)
-    server.cert_chain_pems[0].write_to_path(folder / "server.crt")
-    server.private_key_pem.write_to_path(folder / "server.key")
+    for name in ("server", *boards):
+        one = authority.issue_cert(HOST, common_name=name)
+        one.cert_chain_pems[0].write_to_path(folder / f"{name}.crt")
+        one.private_key_pem.write_to_path(folder / f"{name}.key")
     return folder
+
+
+def test_a_certificate_makes_a_board_the_user_it_is_named_after(
+    tmp_path: Path, peers: Callable[..., Peer]
+) -> None:
+    tls = tls_folder(tmp_path / "tls", "tailgate-aaaaaa", "tailgate-bbbbbb", "operator")
+    acl = tmp_path / "acl"
+    acl.write_text((FILES / "acl").read_text())
+    acl.chmod(0o600)
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    assert "`use_identity_as_username true`" in page
+    extra = [f"acl_file {acl}", "use_identity_as_username true"]
+    with Mosquitto(tmp_path, tls=tls, client_certificate=True, extra=extra) as broker:
+        listener = peers(broker.port, "operator", "", ("tailgate/#",), tls=tls)
+        board = peers(broker.port, "tailgate-aaaaaa", tls=tls)
+        in_vain(board, "tailgate/tailgate-bbbbbb/state")
+        peers(broker.port, "tailgate-bbbbbb", tls=tls).say("tailgate/tailgate-bbbbbb/state", "b")
+        until(lambda: listener.heard)
+        time.sleep(0.3)
+        assert listener.heard == [("tailgate/tailgate-bbbbbb/state", b"b")]
 
 
 def test_a_bridged_site_keeps_its_events_while_the_line_is_down(
@@ -232,11 +294,18 @@ def test_a_bridged_site_keeps_its_events_while_the_line_is_down(
         board.say("tailgate/tailgate-aaaaaa/state", "s")
         board.say("tailgate/tailgate-aaaaaa/event", "e1")
         board.say("homeassistant/device/tailgate-aaaaaa/config", "c", retain=True)
-        until(lambda: len(viewer.heard) >= 4)
+        board.say("tailgate/tailgate-aaaaaa/energy", "kwh", retain=True)
+        until(lambda: len(viewer.heard) >= 5)
         assert ("tailgate/tailgate-aaaaaa/event", b"e1") in viewer.heard
         viewer.say("tailgate/tailgate-aaaaaa/command", "ask")
         until(lambda: board.heard)
         assert board.heard == [("tailgate/tailgate-aaaaaa/command", b"ask")]
+        # Home Assistant at the central broker has started: boards announce themselves again
+        waiting = peers(site.port, "w", "", ("homeassistant/status",))
+        viewer.say("homeassistant/status", "online")
+        until(lambda: waiting.heard == [("homeassistant/status", b"online")])
+        newcomer = peers(central.port, "n", "viewer", ("tailgate/#",), tls=tls)
+        until(lambda: ("tailgate/tailgate-aaaaaa/energy", b"kwh") in newcomer.heard)
         viewer.close()
         central.stop()
         for number in range(2, 12):
@@ -286,7 +355,7 @@ def test_telegraf_names_fields_that_a_state_message_has(recording: Recording) ->
     for pattern in inputs[0]["json_string_fields"]:
         found = [name for name in fields if fnmatch(name, pattern)]
         assert found and all(isinstance(fields[name], str) for name in found), pattern
-    page = (ROOT / "docs" / "fleet.md").read_text()
+    page = (ROOT / "docs" / "fleet.md").read_text().partition("with Telegraf the fields are")[2]
     named = set(re.findall(r"\b(?:outlets|legs|total|supply)_[a-z0-9_]+", page))
     assert len(named) >= 5
     for name in named:

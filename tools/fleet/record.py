@@ -19,7 +19,7 @@ from tools.progress import ToolError
 from tools.runtime.broker import Mosquitto
 from tools.simulator.device import SimulatedDevice
 
-_SECONDS = 8.0
+_SECONDS = 16.0  # virtual ones, at most
 _OUTLET = "bed1"
 
 
@@ -61,26 +61,30 @@ def record() -> Recording:
     with tempfile.TemporaryDirectory() as home, Mosquitto(Path(home)) as broker:
         client = _listen(broker.port, heard)
         settings = {"mqtt.host": "127.0.0.1", "mqtt.port": broker.port}
-        asked = 0.0
-        begin = time.monotonic()
+        asked = False
+        states = 0  # how many messages have been looked at
 
         def wait(seconds: float) -> bool:
-            nonlocal asked
-            now = time.monotonic() - begin
-            if not asked and any(m.topic.endswith("/state") for m in heard) and now > 3:
-                asked = now
-                own = next(m.topic for m in heard if m.topic.startswith("tailgate/"))
-                device_id = own.split("/")[1]
-                client.publish(f"tailgate/{device_id}/outlet/{_OUTLET}/set", "ON", qos=1)
-                client.publish(
-                    f"tailgate/{device_id}/command", '{"id":"fleet","cmd":"energy"}', qos=1
-                )
+            nonlocal asked, states
             time.sleep(min(seconds, 0.002))
-            return bool(asked) and now > asked + 2
+            while states < len(heard):
+                message = heard[states]
+                states += 1
+                if not message.topic.endswith("/state") or message.topic.count("/") != 2:
+                    continue
+                state = json.loads(message.payload)
+                if asked and state["outlets"][_OUTLET]["on"]:
+                    return any(m.topic.endswith("/response") for m in heard)
+                if not asked and not state["starting"]:
+                    asked = True
+                    base = f"tailgate/{state['device']}/"
+                    client.publish(f"{base}outlet/{_OUTLET}/set", "ON", qos=1)
+                    client.publish(f"{base}command", '{"id":"fleet","cmd":"energy"}', qos=1)
+            return False
 
         try:
             with SimulatedDevice(settings=settings) as device:
-                device.run_paced(round(_SECONDS * 2e6), wait=wait)
+                device.run_paced(round(_SECONDS * 1e6), wait=wait)
         finally:
             client.loop_stop()
             client.disconnect()
@@ -104,7 +108,7 @@ def _sorted(heard: list[paho.MQTTMessage]) -> Recording:
             continue
         else:
             topic = "/".join(rest) if own else message.topic
-            keep = Message(topic, message.payload, 1, True)
+            keep = Message(topic, message.payload, message.qos, True)
             if topic == "availability" and message.payload != b"online":
                 continue
             if topic in outlets:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import random
 import statistics
 import time
@@ -15,13 +15,17 @@ import paho.mqtt.client as paho
 
 from tools.fleet.members import Loop, Member, serve
 from tools.fleet.record import Recording
+from tools.fleet.store import Store, usage
 from tools.progress import ToolError, step
 from tools.runtime.broker import Mosquitto
 
 _DRAIN_S = 3.0
 _CONNECT_S = 60.0
 _ASK_S = 0.05
-_TICKS = os.sysconf("SC_CLK_TCK")
+_FORGET_S = 10.0
+# Beyond this the figures are those of this tool and its computer, not of the broker.
+_BUSY_PERCENT = 80.0
+_LATE_MS = 200.0
 
 
 @dataclass
@@ -35,9 +39,10 @@ class Judge:
     received: int = 0
     connected: bool = False
 
-    def client(self) -> paho.Client:
+    def client(self, clean: bool) -> paho.Client:
+        """`clean`: the broker keeps nothing for it while it is away, nor afterwards."""
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id="fleet-judge", clean_session=False
+            paho.CallbackAPIVersion.VERSION2, client_id="fleet-judge", clean_session=clean
         )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
@@ -80,16 +85,6 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
-def _usage(pid: int) -> tuple[float, float]:
-    """(CPU seconds, resident MB) of a process; zeros where /proc does not tell."""
-    try:
-        with open(f"/proc/{pid}/stat") as stream:
-            words = stream.read().rpartition(")")[2].split()
-        return (int(words[11]) + int(words[12])) / _TICKS, int(words[21]) * 4096 / 1e6
-    except (OSError, ValueError, IndexError):
-        return 0.0, 0.0
-
-
 class Fleet:
     """`size` members at `broker`; `own`: the mosquitto that was started for them, or None."""
 
@@ -101,10 +96,12 @@ class Fleet:
         own: Mosquitto | None = None,
         interval_s: float = 1.0,
         seed: int = 1,
+        store: Store | None = None,
     ) -> None:
         chance = random.Random(seed)
         self._chance = chance
         self._own = own
+        self._store = store
         self._broker = broker
         self._interval_s = interval_s
         self._loop = Loop()
@@ -118,8 +115,8 @@ class Fleet:
     def run(self, seconds: float, restart: bool = False) -> dict[str, Any]:
         """Let it talk for `seconds`; with `restart` the broker is killed half-way. The figures."""
         step(f"{len(self.members)} controllers at {self._broker[0]}:{self._broker[1]}")
-        judge = self._judge.client()
-        self._loop.add(judge)
+        judge = self._judge.client(clean=not restart)
+        self._loop.add(judge, lambda: self._judge.received)
         judge.connect(*self._broker, keepalive=30)
         begin = time.monotonic()
         try:
@@ -131,6 +128,10 @@ class Fleet:
                 )
             before = self._usage()
             begin = time.monotonic()
+            self._judge.received = 0
+            for member in self.members:
+                member.begin(begin)
+            own = time.process_time()
             back_s = None
             if restart:
                 serve(self._loop, seconds / 2, lambda now: self._talking(now, judge))
@@ -139,18 +140,36 @@ class Fleet:
             else:
                 serve(self._loop, seconds, lambda now: self._talking(now, judge))
             took_s = time.monotonic() - begin
+            rate = self._judge.received / took_s
+            tool = (time.process_time() - own) / took_s * 100
             after = self._usage()
-            serve(self._loop, _DRAIN_S, lambda now: False)
-            return self._figures(took_s, connect_s, back_s, before, after)
+            cpu = None if restart else (after[0] - before[0]) / took_s * 100
+            self._drain()
+            stored = self._store.figures() if self._store else {}
+            return {
+                "members": len(self.members),
+                "seconds": round(took_s, 1),
+                "connect_s": round(connect_s, 1),
+                "back_after_restart_s": None if back_s is None else round(back_s, 1),
+                "messages_per_s": round(rate, 1),
+                **self._figures(),
+                **stored,
+                "broker_cpu_percent": None if cpu is None or not self._own else round(cpu, 1),
+                "broker_mb": round(after[1], 1) if self._own else None,
+                "tool_cpu_percent": round(tool, 1),
+            }
         finally:
+            for member in self.members:
+                member.forget()
+            serve(self._loop, _FORGET_S, lambda now: all(m.forgotten() for m in self.members))
             for member in self.members:
                 member.leave()
             judge.disconnect()
-            serve(self._loop, 1.0, lambda now: False)
+            serve(self._loop, 0.3, lambda now: False)
             self._loop.close()
 
     def _usage(self) -> tuple[float, float]:
-        return _usage(self._own.pid) if self._own else (0.0, 0.0)
+        return usage(self._own.pid) if self._own else (0.0, 0.0)
 
     def _all_there(self) -> bool:
         return self._judge.connected and len(self._judge.online) == len(self.members)
@@ -197,42 +216,62 @@ class Fleet:
         serve(self._loop, _CONNECT_S, back)
         return time.monotonic() - begin
 
-    def _figures(
-        self,
-        took_s: float,
-        connect_s: float,
-        back_s: float | None,
-        before: tuple[float, float],
-        after: tuple[float, float],
-    ) -> dict[str, Any]:
-        latencies = []
-        sent = lost = events = events_lost = twice = 0
+    def _drain(self) -> None:
+        """Wait for what is under way: events and answers, until there are none or it is too late.
+        States (QoS 0) are there within the first half second, or never."""
+        serve(self._loop, 0.5, lambda now: False)
+
+        def all_here(now: float) -> bool:
+            heard = sum(len(set(numbers)) for numbers in self._judge.events.values())
+            events = sum(member.events for member in self.members)
+            return heard >= events and len(self._judge.answers) >= len(self._asked)
+
+        serve(self._loop, _DRAIN_S - 0.5, all_here)
+
+    def _figures(self) -> dict[str, Any]:
+        latencies: list[float] = []
+        late: list[float] = []
+        sent = lost = skipped = events = events_lost = twice = disordered = 0
         for member in self.members:
             heard = self._judge.states[member.device_id]
             sent += len(member.sent)
+            skipped += member.skipped
+            late += member.late
             for uptime, at in member.sent.items():
                 if uptime in heard:
                     latencies.append(heard[uptime] - at)
                 else:
                     lost += 1
             numbers = self._judge.events[member.device_id]
+            first = list(dict.fromkeys(numbers))  # each when it came first
             events += member.events
             events_lost += len(set(range(1, member.events + 1)) - set(numbers))
-            twice += len(numbers) - len(set(numbers))
+            twice += len(numbers) - len(first)
+            disordered += sum(a > b for a, b in itertools.pairwise(first))
         answers = [
             self._judge.answers[k] - t for k, t in self._asked.items() if k in self._judge.answers
         ]
         return {
-            "members": len(self.members),
-            "seconds": round(took_s, 1),
-            "connect_s": round(connect_s, 1),
-            "back_after_restart_s": None if back_s is None else round(back_s, 1),
-            "messages_per_s": round(self._judge.received / took_s, 1),
-            "states": {"sent": sent, "lost": lost},
-            "events": {"sent": events, "lost": events_lost, "twice": twice},
+            "states": {"sent": sent, "lost": lost, "skipped": skipped},
+            "events": {
+                "sent": events,
+                "lost": events_lost,
+                "twice": twice,
+                "disordered": disordered,
+            },
+            "late_ms": percentiles(late),
             "state_ms": percentiles(latencies),
             "commands": {"sent": len(self._asked), "answered": len(answers)},
             "command_ms": percentiles(answers),
-            "broker_cpu_percent": round((after[0] - before[0]) / took_s * 100, 1),
-            "broker_mb": round(after[1], 1),
         }
+
+
+def saturated(figures: dict[str, Any]) -> str:
+    """Why the figures say more of this tool than of the broker, in a sentence; "" when not."""
+    if figures["states"]["skipped"]:
+        return f"{figures['states']['skipped']} states were not sent: this computer is too slow"
+    if figures["tool_cpu_percent"] > _BUSY_PERCENT:
+        return f"this tool used {figures['tool_cpu_percent']:.0f} % of a core"
+    if figures["late_ms"]["p95"] > _LATE_MS:
+        return f"one state in twenty was sent {figures['late_ms']['p95']:.0f} ms late or more"
+    return ""

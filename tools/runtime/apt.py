@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tools.progress import ToolError
@@ -169,6 +169,51 @@ def unpack(deb: Path, into: Path) -> None:
     )
     if done.returncode != 0:
         raise ToolError(f"{deb.name} cannot be unpacked: {_last_line(done.stderr)}")
+
+
+def unpack_program(
+    name: str,
+    folder: Path,
+    suites: Sequence[str],
+    say: Callable[[str], None],
+    command: Callable[[Path], object],
+    more: Sequence[str] = (),
+) -> None:
+    """A program and its libraries from the first of Debian's `suites` that has one that works,
+    into root-`name` of `folder`; ToolError when none has. `command` raises one when what it finds
+    in there does not work. `more`: packages on which it does not depend, without what they need.
+    """
+    root = folder / f"root-{name}"
+    private = PrivateApt(folder / f"apt-{name}")
+    reasons = []
+    try:
+        for suite in suites:
+            shutil.rmtree(root, ignore_errors=True)
+            try:
+                say(f"fetching {name} and its libraries from Debian {suite}")
+                private.update([("deb", suite)])
+                for deb in private.download_closure(name):
+                    unpack(deb, root)
+                for deb in private.download(more, private.home) if more else ():
+                    unpack(deb, root)
+                command(root)
+            except ToolError as error:
+                reasons.append(f"{suite}: {error}")
+                continue
+            (root / ".ok").touch()
+            return
+    finally:
+        private.close()
+    raise ToolError(f"{name} cannot be had here: " + "; ".join(reasons))
+
+
+def own_loader(root: Path, program: Path) -> list[str]:
+    """The words that start an unpacked program with its own loader and C library."""
+    loaders = sorted(root.rglob("ld-linux*.so*")) or sorted(root.rglob("ld-*.so*"))
+    if not loaders or not program.exists():
+        raise ToolError(f"the unpacked packages lack {program.name} or its loader")
+    folders = sorted({str(p.parent) for p in root.rglob("*.so*") if "/lib" in str(p.parent)})
+    return [str(loaders[0]), "--library-path", ":".join(folders), str(program)]
 
 
 def _last_line(text: str) -> str:

@@ -45,7 +45,7 @@ def ensure(folder: Path = RUNTIME, say: Callable[[str], None] = step) -> list[st
     with (folder / ".lock-mosquitto").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # parallel tests fetch it once
         if not (root / ".ok").exists():
-            _fetch(folder, root, say)
+            _fetch(folder, say)
     return _command(root)
 
 
@@ -59,41 +59,19 @@ def _suites() -> list[str]:
     return own + [suite for suite in _FALLBACK_SUITES if suite not in own]
 
 
-def _fetch(folder: Path, root: Path, say: Callable[[str], None]) -> None:
+def _fetch(folder: Path, say: Callable[[str], None]) -> None:
     if not apt.available():
         raise ToolError(
             "mosquitto is not on the PATH, and there is no apt-get to fetch it with; "
             "install it, or name it in the environment variable MOSQUITTO"
         )
-    private = apt.PrivateApt(folder / "apt-mosquitto")
-    reasons = []
-    try:
-        for suite in _suites():
-            shutil.rmtree(root, ignore_errors=True)
-            try:
-                say(f"fetching mosquitto and its libraries from Debian {suite}")
-                private.update([("deb", suite)])
-                for deb in private.download_closure("mosquitto"):
-                    apt.unpack(deb, root)
-                _checked(_command(root))
-            except ToolError as error:
-                reasons.append(f"{suite}: {error}")
-                continue
-            (root / ".ok").touch()
-            return
-    finally:
-        private.close()
-    raise ToolError("mosquitto cannot be had here: " + "; ".join(reasons))
+    suites = _suites()
+    apt.unpack_program("mosquitto", folder, suites, say, lambda root: _checked(_command(root)))
 
 
 def _command(root: Path) -> list[str]:
     """Start the unpacked program with its own loader and C library."""
-    program = root / "usr/sbin/mosquitto"
-    loaders = sorted(root.rglob("ld-linux*.so*")) or sorted(root.rglob("ld-*.so*"))
-    if not loaders or not program.exists():
-        raise ToolError("the unpacked packages lack mosquitto or its loader")
-    folders = sorted({str(p.parent) for p in root.rglob("*.so*") if "/lib" in str(p.parent)})
-    return [str(loaders[0]), "--library-path", ":".join(folders), str(program)]
+    return apt.own_loader(root, root / "usr/sbin/mosquitto")
 
 
 def _checked(command: list[str]) -> str:

@@ -7,7 +7,6 @@ started. Nothing is installed and no root is needed. Called by tests of the cons
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -37,45 +36,21 @@ def ensure(
         with (folder / f".lock-{name}").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (root / ".ok").exists():
-                _fetch(name, folder, root, say)
+                _fetch(name, folder, say)
     return _command(name, root)
 
 
-def _fetch(name: str, folder: Path, root: Path, say: Callable[[str], None]) -> None:
-    private = apt.PrivateApt(folder / f"apt-{name}")
-    reasons = []
-    try:
-        own = [apt.machine_release()]
-        for suite in own + [suite for suite in _FALLBACK_SUITES if suite not in own]:
-            shutil.rmtree(root, ignore_errors=True)
-            try:
-                say(f"fetching {name} and its libraries from Debian {suite}")
-                private.update([("deb", suite)])
-                for deb in private.download_closure(name):
-                    apt.unpack(deb, root)
-                # the terminal descriptions, on which none of these depends
-                private.download(["ncurses-base"], folder / f"apt-{name}")
-                for deb in (folder / f"apt-{name}").glob("ncurses-base*.deb"):
-                    apt.unpack(deb, root)
-                _command(name, root)
-            except ToolError as error:
-                reasons.append(f"{suite}: {error}")
-                continue
-            (root / ".ok").touch()
-            return
-    finally:
-        private.close()
-    raise ToolError(f"{name} cannot be had here: " + "; ".join(reasons))
+def _fetch(name: str, folder: Path, say: Callable[[str], None]) -> None:
+    own = apt.machine_release()
+    suites = [own, *(suite for suite in _FALLBACK_SUITES if suite != own)]
+    # and the terminal descriptions, on which none of these depends
+    more = ["ncurses-base"]
+    apt.unpack_program(name, folder, suites, say, lambda root: _command(name, root), more)
 
 
 def _command(name: str, root: Path) -> tuple[list[str], dict[str, str]]:
     """Start the unpacked program with its own loader and C library."""
-    program = root / "usr" / "bin" / name
-    loaders = sorted(root.rglob("ld-linux*.so*")) or sorted(root.rglob("ld-*.so*"))
-    if not loaders or not program.exists():
-        raise ToolError(f"the unpacked packages lack {name} or its loader")
-    folders = sorted({str(p.parent) for p in root.rglob("*.so*") if "/lib" in str(p.parent)})
-    words = [str(loaders[0]), "--library-path", os.pathsep.join(folders), str(program)]
+    words = apt.own_loader(root, root / "usr" / "bin" / name)
     places = [root / "lib" / "terminfo", root / "usr" / "lib" / "terminfo"]
     places += [root / "usr" / "share" / "terminfo", Path("/lib/terminfo")]
     return words, {"TERMINFO_DIRS": ":".join(str(place) for place in places)}
