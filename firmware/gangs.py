@@ -1,7 +1,7 @@
 # Outlets that are the poles of one feed (the board's table calls them a gang): they share a
 # relay, so they close together or not at all, and open together whichever of them asks for it.
 # Part of the control lane, made by the controller where the board has such outlets; allocates
-# nothing but in ready() and settle(), which belong to the outer lane and to boot.
+# nothing but in settle(), which belongs to boot.
 #
 # The relay is switched once, as that of the first pole; then each pole has its record. What the
 # fast lane shares between them (trips, plans) see hal/fastlane.py.
@@ -243,18 +243,7 @@ class Gangs:
                         pole.open_windows = 0  # at rest when the current has had time to end
                         pole.at_rest = False
 
-    # -- outer lane ----------------------------------------------------------------------------
-
-    def ready(self, name: str, force: bool = False) -> tuple:
-        """(0, "") or (reason, sentence) for which the gang may not close: what would refuse `on`
-        to any of its poles."""
-        for poles in self.all:
-            if poles[0].outlet.gang == name:
-                for pole in poles:
-                    reason, text = self._c._may_close(pole, force, True)
-                    if reason:
-                        return reason, "%s: %s" % (pole.name, text)
-        return 0, ""
+    # -- boot ----------------------------------------------------------------------------------
 
     def settle(self):
         """At boot, after what was latched has been restored: all poles of a gang are what the

@@ -21,6 +21,13 @@ _EVERY_MS = const(60)  # so often the others' load is looked at,
 _LOOKS = const(8)  # and the best of so many looks counts: an inrush is over by then
 _URGENT_MS = const(1_000)  # half of the time that the hard limit of leg and total allows
 _SILENT_MS = const(200)  # without a window nobody watches the car
+_FIRST = const(4)  # profile.NAMES: the mode in which a car comes first
+_SHORT_MS = const(10_000)  # it has had less than its due for so long: others make way
+_SHORT_MA = const(1_000)  # by more than this
+_SATED_MS = const(30_000)  # it has taken less than it was offered for so long
+_SATED_MA = const(2_000)  # by more than this; and so much more is kept for it
+_SHY_MS = const(65_000)  # it was offered current for so long, and did not ask
+_SPARE_MA = const(500)  # evse._SPARE_MA
 _GROUND = const(11)  # row of protection/stages.py
 _M_RMS = const(4)  # words of reduce.M_…
 _M_LOW = const(6)
@@ -35,7 +42,7 @@ _REASONS = bytes(
         events.PILOT,
         events.TOO_LONG,
         events.GROUND_FAULT,
-        events.CONTACT,
+        events.ADMISSION,
         events.LATCHED,
         events.SUPPLY,
         events.RESERVE,
@@ -69,6 +76,10 @@ class Charger:
         self._looks = 0
         self._look_ms = _EVERY_MS
         self._urgent_ms = 0
+        self._asks = True  # as far as is known: it was not offered anything yet
+        self._short_ms = 0
+        self._made = False  # others have just made way
+        self._sated_ms = 0
         self._since_ms = 0  # the last window
         self._ready = False  # bed240 may be closed
         self._done = False  # the energy asked for is delivered
@@ -98,6 +109,8 @@ class Charger:
         self._energy_mwh = int(get("vehicle.energy_kwh") * 1_000_000 + 0.5)
         enabled = get("vehicle.enabled")
         dispatch = self.controller.dispatch
+        if not enabled and dispatch.behind:
+            dispatch.entitle(self.index, 0, 240)
         bit = 1 << self.index
         dispatch.yields = dispatch.yields | bit if enabled else dispatch.yields & ~bit
         if enabled != self.enabled:
@@ -130,7 +143,7 @@ class Charger:
             self._begin_mwh = self._counter()
             self._done = False
         self._first = False
-        self.wanted = True
+        self.wanted = self._asks = True
         self._idle = ev.START
         evse.ask()
         return ""
@@ -282,6 +295,7 @@ class Charger:
     def _next_car(self):
         """The car has gone: whoever plugs in now has come to charge."""
         self._first = self._done = False
+        self._asks = True
         self._limit_ma = self._session_s = 0
         self.wanted = self._plug
         self._idle = ev.START
@@ -329,14 +343,87 @@ class Charger:
             hold = self._idle
         elif self._done:
             hold = ev.DONE
-        elif self.station.holds(i):
+        elif self._is_kept(i):
             hold = ev.RESERVE
+        elif self.station.holds(i):
+            hold = ev.HOME
         elif not self._ready:
             hold = ev.HELD
         most = min(_MOST_MA, self._most_ma, outlet.limit_ma * around.tenths // 50 * _FIFTHS)
         if self._limit_ma:
             most = min(most, self._limit_ma)
         self.evse.configure(most, hold)
+        self._precede(most, hold)
+
+    def _precede(self, most_ma: int, hold: int):
+        """In the mode `vehicle` a car that asks comes before the outlets behind it: what it is
+        short of for some time they make way for. An inrush, or a saw's cut, is no reason yet; and
+        what it does not take is nobody's."""
+        evse = self.evse
+        dispatch = self.controller.dispatch
+        state = evse.state
+        modes = self.station.modes
+        if evse.pilot == pilot.C:
+            self._asks = True
+        elif state == ev.OFFERED and evse.rests_ms() >= _SHY_MS:
+            self._asks = False
+        due = 0
+        sated = False  # it takes less than it is offered
+        if modes is None or modes.now != _FIRST or hold or most_ma < pilot.LEAST_MA:
+            pass
+        elif state == ev.CHARGING:
+            due = most_ma
+            drawn = self.controller.amps_ma[self.index]
+            sated = drawn + _SATED_MA < evse.offer_ma
+            if not sated:
+                self._sated_ms = 0
+            elif self._sated_ms < _SATED_MS:
+                self._sated_ms += _EVERY_MS
+            else:
+                due = min(most_ma, max(drawn + _SATED_MA, pilot.LEAST_MA))
+        elif state == ev.WAITING or state == ev.ENDING or state == ev.OFFERED:
+            due = pilot.LEAST_MA if self._asks else 0  # to see whether it takes it
+        elif state == ev.TESTING:
+            due = pilot.LEAST_MA
+        if state != ev.CHARGING:
+            self._sated_ms = 0
+        if not due and not dispatch.behind:
+            self._short_ms = 0
+            return
+        due = dispatch.entitle(self.index, due + _SPARE_MA if due else 0, self._volts())
+        if sated or self.room_ma + (_SHORT_MA if evse.closed else 0) >= due:
+            self._short_ms = 0
+            if self._made and due:
+                self._made = False
+                evse.ask()  # the room was made for it: it need not last first
+            return
+        self._short_ms += _EVERY_MS
+        if self._short_ms >= _SHORT_MS:
+            self._short_ms = 0
+            self._made = True
+            self._make_way()
+
+    def _make_way(self):
+        """Open first, record second."""
+        controller = self.controller
+        on = 0
+        for outlet in controller.outlets:
+            if o.energised(outlet.state):
+                on |= 1 << outlet.index
+        gone = controller.dispatch.way(on)
+        for outlet in controller.outlets:
+            if gone >> outlet.index & 1:
+                controller.fast.open(outlet.index)
+        by = events.BY_CONTROL
+        for outlet in controller.outlets:
+            if gone >> outlet.index & 1:
+                ma = controller.amps_ma[outlet.index]
+                controller._move(outlet, o.E_SHED, events.SHED, events.VEHICLE, ma, by)
+
+    def _is_kept(self, i: int) -> bool:
+        """The battery is needed for something else."""
+        battery = self.station.battery
+        return battery is not None and battery.held >> i & 1 == 1
 
     def _volts(self) -> int:
         """From leg to leg: what a watt is worth; nominal at least."""

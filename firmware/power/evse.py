@@ -26,7 +26,7 @@ NO_DIODE = const(3)
 SHORTED = const(4)  # pilot at 0 V
 NOT_FOLLOWED = const(5)  # the car went on drawing more than was offered
 GROUND = const(6)  # ground fault, or its self-test failed, or no protective earth
-CONTACTOR = const(7)
+HOME = const(7)  # the home has just been taken over, and its inrush comes first
 TRIPPED = const(8)  # the outlet has: its own reason says why
 HELD = const(9)  # the outlet may not be switched on now: supply, heat, self-test
 RESERVE = const(10)  # the battery
@@ -42,7 +42,7 @@ WHY = (
     "pilot shorted to earth",
     "the car draws more than it was offered",
     "ground fault or no earth",
-    "the contactor does not do as told",
+    "the home has just been taken over",
     "the outlet has tripped",
     "the outlet may not be switched on now",
     "the battery is down to its reserve",

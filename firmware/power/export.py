@@ -22,6 +22,12 @@ _BLIND_MS = const(500)  # a voltage without a frequency
 _CEASE_MORE_MS = const(100)  # beyond its own time, until an inverter counts as not ceased
 _UNASKED_MS = const(500)
 _UNASKED_W = const(300)
+# A smaller one shows in the mean over seconds: noise of 2 counts in a window is 16 W of both
+# poles, and 1 W in 256 of them. What is left is not noise: 0.1 % of the voltage that a multiplexer
+# lets through into a current's channel are 35 W a pole.
+_MEAN = const(8)  # 256 windows, as a power of 2
+_STRAY_W = const(120)
+_STRAY_MS = const(5_000)
 _IDLE_MA = const(2_000)  # less is no current: 1/24 of a pole
 _ABOVE_MS = const(10_000)
 _ABOVE_W = const(300)  # and 10 %
@@ -89,6 +95,8 @@ class Exporter:
         self._silent_ms = 0
         self._blind_ms = 0
         self._stray_ms = 0
+        self._mean = 0  # of what flows unasked, W x 256
+        self._small_ms = 0
         self._above_ms = 0
         self.configure()
 
@@ -274,6 +282,8 @@ class Exporter:
         controller = self.controller
         if self._silent_ms > _SILENT_MS or self._blind_ms > _BLIND_MS or controller.starting:
             return grid.SENSOR
+        if station.sense.broken:
+            return grid.SENSOR
         around = controller.conditions
         if self._island and around.inputs.read("island"):
             return grid.ISLAND
@@ -338,7 +348,7 @@ class Exporter:
         self._above_ms = 0
         if own:
             self._clear = True
-            self._stray_ms = 0
+            self._stray_ms = self._mean = self._small_ms = 0
             self.stray = False
             return
         limit_ms = _UNASKED_MS
@@ -346,10 +356,21 @@ class Exporter:
         if not self._clear:
             limit_ms = self._cease_ms + _CEASE_MORE_MS
             flows = ma > _IDLE_MA
+        if not self._clear or flows:
+            self._mean = self._small_ms = 0
+        else:
+            self._mean += watts - (self._mean >> _MEAN)
+            if self._mean <= _STRAY_W << _MEAN:
+                self._small_ms = 0
+            elif self._small_ms < _STRAY_MS:
+                self._small_ms += ms
         if not flows:
             self._clear = True
             self._stray_ms = 0
-            self.stray = False
+            small = self._small_ms >= _STRAY_MS
+            if small and not self.stray:
+                self._not_ceased(ma)
+            self.stray = small
         elif self._stray_ms < _LONG_MS:
             self._stray_ms += ms
             if self._stray_ms >= limit_ms and not self.stray:
@@ -430,7 +451,11 @@ class Exporter:
         sense = self.station.sense
         volts = self._nominal_mv / 1_000_000
         calm = logic.permitted or logic.state == grid.WAITING
-        watts = self.power_w if logic.permitted or abs(self.power_w) > _UNASKED_W else 0
+        watts = self.power_w
+        if not logic.permitted and abs(watts) <= _UNASKED_W:
+            watts = self._mean >> _MEAN
+            if abs(watts) <= _STRAY_W:
+                watts = 0
         found = {
             "state": grid.STATES[logic.state],
             "why": "" if calm else grid.STAGES[logic.why],

@@ -25,6 +25,8 @@ _WATCH_MS = const(150)  # operate time, and two windows until it shows
 _FALL_MS = const(100)  # the source is seen open, and two windows have shown it
 _DIPS = const(10)  # so many on record at once, then one a minute
 _REFILL_S = const(60)
+_INFLOW_W = const(300)  # comes in from the grid; a solar inverter in the home ends within
+_INFLOW_MS = const(2_500)  # 2 s of the grid (IEEE 1547), so what lasts longer is none
 _LONG = const(1 << 28)
 _HIGH_HZ = const(9)  # rows of protection/stages.py, as in conditions.py
 _LOW_HZ = const(8)
@@ -78,12 +80,17 @@ class Home:
         self._bonds = self.app.settings.get("home.bond")  # how it is wired: until the next start
         self._told = tr.OFF
         self._skip = False  # a turn in which nothing was new
+        self._rest = False  # a window, likewise
         self._skipped_ms = 0
         self._by = events.BY_CONTROL  # who asked for what is under way
         self._source_ms = 0
         self._bad_ms = 0  # the grid has been bad for so long
         self._watch_ms = 0  # the grid's side was dead when the source closed: it has to stay so
         self._doubt_ms = -1  # it did not: does it fall again without the source?
+        self._grid = False  # good, as last believed
+        self._unseen = False  # somebody wants the grid although its sensor is broken
+        self._broken = False  # which is on record
+        self._inflow_ms = 0
         self._budget = _DIPS
         self._noted = False  # the dip that lasts is on record
         self._refill_s = 0
@@ -114,7 +121,7 @@ class Home:
         if t.lock.outputs & il.SOURCE and not o.energised(self.lead.state):
             self.opened(self.lead)  # the fast lane has not let it close
         silent = c._is_silent  # what the meter says is old
-        grid = self._is_good() and not silent
+        grid = self._believes() and not silent
         if t.fed or (grid and t.state <= tr.STANDBY):
             self._bad_ms = 0
         elif self._bad_ms < _LONG:
@@ -150,6 +157,31 @@ class Home:
         if self.settle_ms > 0:
             self.settle_ms -= ms
 
+    def _believes(self) -> bool:
+        """The grid is good as far as anybody knows. A sensor that is broken moves nothing by
+        itself: a home on the grid, or on its way to it, stays so; fed by the vehicle likewise; and
+        what is dark stays dark until somebody decides."""
+        t = self.transfer
+        sense = self.station.sense
+        t.blind = sense.broken
+        if sense.good:  # nearly always
+            self._unseen = False
+            self._grid = True
+            return True
+        state = t.state
+        if not sense.broken:
+            self._unseen = False
+            if self._inflow_ms > 0 and state <= tr.GRID_LOST:
+                return True
+            good = self._grid = self._is_good()
+            return good
+        if state == tr.STANDBY:
+            self._unseen = False
+            return True
+        if state == tr.LEAVING:
+            return self._unseen or self._grid
+        return self._unseen or state == tr.GRID_LOST or state == tr.RETURNING
+
     def _is_good(self) -> bool:
         """The grid is within its limits. After a dip its frequency is unknown for ten cycles: the
         home is not taken off for that."""
@@ -178,7 +210,8 @@ class Home:
         self._contacts.drive(out)
         if out & il.SOURCE and not o.energised(lead.state):
             fast.allowed |= self.mask
-            self._watch_ms = _WATCH_MS if self.station.sense.high < _LIVE else 0
+            sense = self.station.sense
+            self._watch_ms = _WATCH_MS if sense.high < _LIVE and not sense.broken else 0
             if t.reason == tr.BY_GRID:
                 self.changeover_ms = self._bad_ms
             if not self._move(o.E_ON, events.ON):
@@ -259,8 +292,18 @@ class Home:
                 self._source_ms += ms
         else:
             self._source_ms = 0
-        self.why = self._held()
-        if self.transfer.state == tr.STANDBY and not self._is_good():
+        state = self.transfer.state
+        self._rest = not self._rest and state == tr.STANDBY
+        if not self._rest:  # on the grid every other window will do
+            self.why = self._held()
+        sense = self.station.sense
+        if sense.broken != self._broken:
+            self._broken = sense.broken
+            kind = events.FAULT if sense.broken else events.CLEARED
+            c.journal.add(kind, -1, events.SENSOR, sense.code, events.BY_CONTROL)
+        if self._inflow_ms > 0 or sense.high < _LIVE:
+            self._inflows(ms)
+        if state == tr.STANDBY and not sense.good and not self._believes():
             self.turn(0)  # now, and not with the next turn
         if self._watch_ms > 0:
             self._watch_ms -= ms
@@ -270,6 +313,23 @@ class Home:
                 self.transfer.lost(tr.BY_GRID)
         if self._doubt_ms >= 0:
             self._ask(ms)
+
+    def _inflows(self, ms: int):
+        """Energy that comes in through the closed contact of a grid that does not show: there is
+        one, and the sensors lie."""
+        export = self.station.grid
+        if (
+            export is None
+            or self.station.sense.high >= _LIVE
+            or export.power_w > -_INFLOW_W
+            or not self.transfer.lock.is_closed(il.GRID)
+            or not self.lead.at_rest
+        ):
+            self._inflow_ms = 0
+        elif self._inflow_ms < _INFLOW_MS:
+            self._inflow_ms += ms
+            if self._inflow_ms >= _INFLOW_MS:
+                self.station.sense.deny()
 
     def _ask(self, ms: int):
         """The grid came back in the very moment in which the source closed, or the grid's contact
@@ -344,10 +404,21 @@ class Home:
             )
         return 0, ""
 
+    def resists(self, index: int) -> tuple:
+        """What latched the poles is still so: a reset would only have a restart forget it."""
+        if self.mask >> index & 1:
+            export = self.station.grid
+            if export is not None and export.stray:
+                return events.NOT_CEASED, "the inverter still gives %d W" % export.power_w
+            if self.transfer.state == tr.FAULT:
+                return events.CONTACT, "a contact of the transfer switch is broken: home reset"
+        return 0, ""
+
     def start(self, by: int) -> str:
         """Back up the home; "" or why not."""
         why = self.why = self._held()  # it may be a turn old
         self._by = by
+        self._unseen = False
         self.transfer.may_feed = not why and not self._c._is_silent and not self.app._stop
         text = self.transfer.back_up()
         if text:
@@ -357,9 +428,18 @@ class Home:
         return text
 
     def stop(self, by: int, force: bool) -> str:
-        """Back to the grid; `force`: into the dark, where there is none. "" or why not."""
+        """Back to the grid; `force`: into the dark, where there is none, or to a grid that nobody
+        sees. "" or why not."""
+        sense = self.station.sense
+        if sense.broken and not force and self.transfer.state != tr.STANDBY:
+            return "%s: whether there is a grid is not known (--force connects it)" % (
+                self._sensor()
+            )
         self._by = by
-        return self.transfer.go_back(force and not self.station.sense.good)
+        text = self.transfer.go_back(force and not sense.good)
+        if not text:
+            self._unseen = sense.broken
+        return text
 
     def reset(self, by: int, force: bool) -> str:
         """Somebody has looked after a fault of a contact, a trip, or a restart that nobody asked
@@ -405,6 +485,22 @@ class Home:
             return "the main contactor is open because a relay is welded"
         return "not now: " + why(reason)
 
+    def _sensor(self) -> str:  # on demand
+        """What is wrong with the grid's sensors, "" for nothing."""
+        sense = self.station.sense
+        names = [m.channel.name for m in sense.channels]
+        if sense.broken:
+            from firmware.sensing import plausibility
+
+            return "sensor: " + plausibility.words(self.app.board, sense.code)
+        if sense.low < _LIVE and sense.high >= _LEAST:
+            dead = 0 if sense.permille[0] == sense.low else 1
+            return "%s shows nothing beside %s: a lost leg, or its sensor" % (
+                names[dead],
+                names[1 - dead],
+            )
+        return ""
+
     def report(self) -> dict:  # on demand
         """What there is to say; SI units."""
         t = self.transfer
@@ -416,6 +512,9 @@ class Home:
             "hz": round(sense.mhz / 1000, 2) if sense.mhz else None,
             "good": sense.good,
         }
+        sensor = self._sensor()
+        if sensor:
+            grid["sensor"] = sensor
         if t.state == tr.GRID_BACK:
             grid["back_in_s"] = max(0, t.stable_ms - t._ms + 999) // 1000
         contacts = {}

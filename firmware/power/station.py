@@ -117,6 +117,10 @@ class Station:
                 return reason, text
         return 0, ""
 
+    def resists(self, index: int) -> tuple:
+        """(reason, sentence) for which a latched pole may not be reset, or (0, "")."""
+        return (0, "") if self.home is None else self.home.resists(index)
+
     def configure(self):
         """The settings have changed."""
         if self.sense is not None:

@@ -78,6 +78,7 @@ class Transfer:
         self.start_ms = 10_000
         self.limit_ms = 2_000
         self.rest_ms = 0
+        self.blind = False  # nobody knows what the grid does: no start from the dark by itself
         self.clear = True  # nothing is exported: the grid's contact may open
         self.asks_clear = False  # it is to end
 
@@ -122,7 +123,7 @@ class Transfer:
         why not."""
         if self.state == FAULT:
             return "a contact is broken: home reset first"
-        if self.state == STANDBY or self.state == RETURNING:
+        if self.state == RETURNING or (self.state == STANDBY and (self._good_ms or not dark)):
             return "the grid feeds it already"
         if not self._good_ms and not dark:
             return "the grid is not back (--force leaves the home dark)"
@@ -170,7 +171,8 @@ class Transfer:
             lock.open(il.SOURCE)
         if state == OFF or ISOLATING <= state <= GRID_BACK:
             lock.open(il.GRID)
-        if state == STANDBY:
+        # On the way back it is done, whatever was asked for; what is asked for from then on holds.
+        if state == RETURNING or (state == STANDBY and self._call == _RETURN):
             self._call = 0
 
     def _wants_backup(self) -> bool:
@@ -221,12 +223,14 @@ class Transfer:
         elif state == OFF:
             if grid:
                 self._go(RETURNING, BY_GRID)
-            elif self.mode == M_AUTO and self._ms >= self.ride_ms:
+            elif self.mode == M_AUTO and self._ms >= self.ride_ms and not self.blind:
                 self._go(ISOLATED, BY_GRID)
         elif not self.lock.outputs & il.GRID:  # the interlock has opened it
             self._go(FAULT, BY_CONTACT)
         elif state == STANDBY:
-            if not grid and self.mode == M_AUTO and self.may_feed:
+            if grid:
+                self._call = 0  # what was to stay dark is not any more
+            elif self._call != _DARK and self.mode == M_AUTO and self.may_feed:
                 self._go(GRID_LOST, BY_GRID)
         elif grid or not self._wants_backup():
             self._go(STANDBY, BY_GRID)

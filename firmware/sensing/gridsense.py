@@ -11,6 +11,8 @@ from array import array
 
 from micropython import const
 
+from firmware.sensing import plausibility
+
 _CYCLES = const(10)
 _QUICK = const(3)
 _SCAN_MASK = const(0x1FFFFFFF)
@@ -26,6 +28,13 @@ _HIGH_MHZ = const(60_500)
 _BETWEEN_MHZ = const(55_000)
 _LOW = const(880)
 _HIGH = const(1100)
+# A reading that cannot be a grid's, present or not: as plausibility.py judges it.
+_MID = const(2048)
+_ZERO_BAND = const(200)
+_ALWAYS = const(0)  # plausibility._ALWAYS
+_R_NO_VOLTAGE = const(2)  # a row of its table
+_LIVE = const(300)  # permille: something is there
+_HOLD_MS = const(10_000)  # without a flaw, until a broken sensor is believed again
 # layouts: kernel.SENSE_N and so on, reduce.M_RAW and so on (a test compares them)
 _SENSE_N = const(53)
 _SENSE_SCAN = const(54)
@@ -33,10 +42,14 @@ _SENSE_BEFORE = const(55)
 _SENSE_AFTER = const(56)
 _B_N = const(2)
 _M_RAW = const(2)
+_M_LOW = const(6)
+_M_HIGH = const(7)
 _M_FLAGS = const(22)
 _M_LEARN = const(24)
 _F_RAIL = const(1)
 _F_FROZEN = const(2)
+_F_ZERO = const(4)
+_F_CLIP = const(16)
 
 
 def sine(turn):
@@ -88,7 +101,9 @@ class GridSense:
     """`permille`: RMS of each sense channel in permille of supply.nominal_v; `low`, `high`: the
     smallest and the largest of them. `mhz`: frequency over the last ten cycles, 0: unknown;
     `quick_mhz`: over the last three. `good`: within 88 to 110 % and 59.3 to 60.5 Hz (49.42 to
-    50.42 Hz), as the last window says: nothing is debounced here."""
+    50.42 Hz), as the last window says: nothing is debounced here. `broken`: a sensor shows what
+    no grid does, present or not, and `code` says which and how, as that of a `sensor` record; then
+    nobody knows what the grid does, and `good` is not said."""
 
     def __init__(self, app, twins=(share, root, hertz)):
         self._share, self._rms, self._hertz = twins
@@ -101,6 +116,11 @@ class GridSense:
         self.low = self.high = 0
         self.mhz = self.quick_mhz = 0
         self.good = False
+        self.broken = False
+        self.code = 0
+        self._checks = plausibility.Debounce(n, 1_000_000 // 60 // app.fast.period_us)
+        self._denied = False
+        self._hold_ms = 0
         self._scale = array("i", [0] * n)  # RMS in counts x 8 -> permille x 65536
         self._root = array("i", [0] * n)
         period_us = app.fast.period_us
@@ -130,7 +150,7 @@ class GridSense:
     # -- control lane --------------------------------------------------------------------------
 
     def window(self, ms: int):
-        """A window has been accounted for by the meter. `ms` is not looked at: scans count."""
+        """A window of `ms` has been accounted for by the meter."""
         self._cycles()
         block = self._meter.block
         n = block[_B_N]
@@ -144,12 +164,29 @@ class GridSense:
                 share = self._share(n, length, since, self._part)
         low = 1 << 20
         high = 0
+        code = 0
+        doubt = False
+        checks = self._checks
         i = 0
         for m in self.channels:
             at = m.at
             square = block[at + _M_RAW] // n
-            if block[at + _M_FLAGS] & (_F_RAIL | _F_FROZEN):
-                square = 0
+            flags = block[at + _M_FLAGS]
+            if flags or checks.active >> i & 1:
+                if flags & (_F_RAIL | _F_FROZEN):
+                    square = 0
+                    doubt = True
+                elif flags & _F_ZERO:
+                    if flags & _F_CLIP:  # off the middle, and at one end: no grid meets one alone
+                        flags &= ~_F_CLIP
+                        doubt = True
+                    elif block[at + _M_LOW] > _MID + _ZERO_BAND:
+                        doubt = True
+                    elif block[at + _M_HIGH] < _MID - _ZERO_BAND:
+                        doubt = True
+                row = checks.judge(i, flags, _ALWAYS, n)
+                if row:
+                    code = row | m.index + 1 << 4
             square = (square // share << 10) + (square % share << 10) // share
             rms = self._rms(square, self._root[i])
             self._root[i] = rms
@@ -162,10 +199,32 @@ class GridSense:
             i += 1
         self.low = low
         self.high = high
-        mhz = self.mhz
-        if mhz and mhz < _BETWEEN_MHZ:
-            mhz = mhz * 6 // 5
-        self.good = _LOW <= low and high <= _HIGH and _LOW_MHZ <= mhz <= _HIGH_MHZ
+        if self._denied:
+            if high >= _LIVE:
+                self._denied = False
+            else:
+                code = _R_NO_VOLTAGE | self.channels[0].index + 1 << 4
+        if code:
+            self.code = code
+            self.broken = True
+            self._hold_ms = _HOLD_MS
+        elif self._hold_ms > 0:
+            if doubt:
+                self._hold_ms = _HOLD_MS
+            self._hold_ms -= ms
+            self.broken = self._hold_ms > 0
+        if self.broken:
+            self.good = False
+        elif not doubt:  # else as before: two more like this one, and it is broken
+            mhz = self.mhz
+            if mhz and mhz < _BETWEEN_MHZ:
+                mhz = mhz * 6 // 5
+            self.good = _LOW <= low and high <= _HIGH and _LOW_MHZ <= mhz <= _HIGH_MHZ
+
+    def deny(self):
+        """Energy comes in from a grid that the sensors do not show: they are not believed before
+        they show one."""
+        self._denied = True
 
     def _cycles(self):
         """What the fast lane has counted since the last look -> frequencies."""

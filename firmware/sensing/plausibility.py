@@ -413,6 +413,6 @@ def words(board, code: int) -> str:
     if not 0 < row < len(TABLE):
         return ""
     channel = code >> 4
-    if channel and channel <= board.voltages:
+    if channel and channel <= len(board.channels):
         return board.channels[channel - 1].name + " " + TABLE[row][_WORD]
     return TABLE[row][_WORD]

@@ -23,6 +23,7 @@ from firmware.hal.contacts import Contacts  # noqa: E402
 from firmware.interfaces import vehiclecommand  # noqa: E402
 from firmware.power import evse, pilot  # noqa: E402
 from firmware.power.charger import Charger  # noqa: E402
+from firmware.power.modes import Modes  # noqa: E402
 from firmware.power.station import Station  # noqa: E402
 from firmware.protection import outlet as o  # noqa: E402
 from firmware.sensing import kernel  # noqa: E402
@@ -81,6 +82,9 @@ class Garage(WindowRig):
             self.controller.station = station
             self.charger = Charger(station)
             station.add("vehicle", self.charger)
+            if self.settings.get("mode.default") != "outlets":
+                station.add("modes", Modes(station), False, False)
+                self.controller.configure()
         self.load["bed240"] = self._draws()
         WindowRig.window(self)
 
@@ -282,6 +286,124 @@ def test_a_shed_outlet_comes_back_although_the_car_takes_what_is_left() -> None:
     garage.until(lambda: garage.state("bed1") == "on", 60)
     garage.seconds(10)
     assert garage.state("cabin1") == "on"
+
+
+def first(more: dict[str, Any] | None = None, **load: float) -> Garage:
+    """The mode `vehicle`, and outlets that are on before a car comes."""
+    garage = Garage({"mode.default": "vehicle", **(more or {})}, plugged=False)
+    garage.load.update(load)
+    for name in load:
+        assert not garage.do("on", name)
+    garage.seconds(8)
+    garage.plugged = True
+    return garage
+
+
+def on(garage: Garage) -> list[str]:
+    return [x.name for x in garage.board.outlets if garage.state(x.name) == "on"]
+
+
+def test_in_the_mode_vehicle_a_car_comes_before_outlets_that_are_on() -> None:
+    """Of 40 A a leg it gets 32 in any other mode only where 8 are left. Here the less important
+    outlet makes way, and no more than that."""
+    garage = first(cabin1=6.0, bed1=18.0, cabin2=5.0)
+    garage.to(evse.CHARGING, 5)
+    garage.seconds(5)
+    assert 12 <= garage.amps("bed240") <= 16 and len(on(garage)) == 4  # it takes what is left
+    garage.seconds(10)
+    assert on(garage) == ["cabin1", "cabin2", "bed240"]
+    assert "bed1 shed vehicle" in garage.log()
+    garage.seconds(120)
+    assert garage.amps("bed240") == pytest.approx(32, abs=0.1)
+    assert "beside 32.5 A for the car" in garage.do("on", "bed1")
+    garage.seconds(500)
+    assert garage.log().count("bed1 shed vehicle") == 1  # and it does not flap
+    garage.plugged = False
+    garage.until(lambda: garage.state("bed1") == "on", 70)
+
+
+def test_in_other_modes_it_takes_what_they_leave() -> None:
+    garage = first({"mode.default": "worksite"}, cabin1=6.0, bed1=18.0)
+    garage.to(evse.CHARGING, 5)
+    garage.seconds(300)
+    assert on(garage) == ["cabin1", "bed1", "bed240"]
+    assert garage.amps("bed240") == pytest.approx(15.5, abs=0.3)
+
+
+def test_outlets_that_leave_nothing_make_way_for_a_car_that_asks() -> None:
+    garage = first(cabin1=19.0, bed1=18.0, cabin2=19.0)
+    garage.to(evse.WAITING, 2)
+    garage.seconds(9)
+    assert len(on(garage)) == 3
+    garage.to(evse.CHARGING, 5)  # room for 6 A first
+    garage.seconds(90)
+    # cabin1 has the better priority, and fits beside 20 A, not beside 32
+    assert on(garage) == ["bed240"] and garage.amps("bed240") > 30
+
+
+def test_a_car_that_does_not_ask_gets_its_offer_and_then_lets_the_others_back() -> None:
+    garage = first(cabin1=19.0, bed1=18.0)
+    garage.wants = False
+    garage.until(lambda: garage.evse.state == evse.OFFERED, 15)
+    assert on(garage) == ["cabin1"]
+    garage.until(lambda: garage.state("bed1") == "on", 400)
+    garage.seconds(400)
+    assert garage.log().count("bed1 shed vehicle") == 1
+
+
+def test_what_the_car_does_not_take_is_the_others() -> None:
+    garage = first(bed1=18.0, cabin1=4.0)
+    garage.most_a = 12.0
+    garage.to(evse.CHARGING, 5)
+    garage.seconds(400)
+    assert on(garage) == ["cabin1", "bed1", "bed240"]
+    assert "bed1 shed vehicle" not in garage.log()
+
+
+def test_a_saw_s_cuts_only_lower_it() -> None:
+    garage = first(cabin1=4.0)
+    garage.load["bed1"] = 0.0
+    assert not garage.do("on", "bed1")
+    garage.to(evse.CHARGING, 5)
+    for _ in range(20):
+        garage.load["bed1"] = 15.0
+        garage.seconds(6)
+        garage.load["bed1"] = 0.0
+        garage.seconds(20)
+    assert "bed1" in on(garage) and "bed1 shed vehicle" not in garage.log()
+
+
+def test_what_is_more_important_than_the_car_stays() -> None:
+    order = "priorities=bed1,bed240,cabin1"
+    garage = first({"mode.vehicle": order}, cabin1=10.0, bed1=18.0)
+    garage.to(evse.CHARGING, 5)
+    garage.seconds(120)
+    assert on(garage) == ["bed1", "bed240"]
+    assert garage.amps("bed240") == pytest.approx(21.5, abs=0.3)
+
+
+def test_another_mode_gives_it_all_back() -> None:
+    garage = first(bed1=18.0)
+    garage.to(evse.CHARGING, 5)
+    garage.seconds(30)
+    assert on(garage) == ["bed240"]
+    assert not garage.part.station.modes.choose("worksite", events.BY_CONSOLE)
+    garage.until(lambda: garage.state("bed1") == "on", 400)
+    assert garage.part.controller.dispatch.behind == 0  # type: ignore[attr-defined]
+
+
+def test_why_names_the_home_and_not_the_battery() -> None:
+    garage = Garage().charges()
+
+    class Home:
+        settle_ms = 5_000
+
+        def restores(self, index: int) -> bool:
+            return True
+
+    garage.part.station.home = Home()  # type: ignore[assignment]
+    garage.to(evse.WAITING, 10)
+    assert garage.part.report()["vehicle"]["why"] == "the home has just been taken over"
 
 
 def test_a_car_that_does_not_follow_is_cut_and_stays_so() -> None:

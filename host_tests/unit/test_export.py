@@ -36,6 +36,7 @@ class Sense:
         self.low = self.high = 1000
         self.mhz = self.quick_mhz = 60_000
         self.good = True
+        self.broken = False
 
     def window(self, ms: int) -> None:
         """Nothing is measured here."""
@@ -81,7 +82,9 @@ class Plant(WindowRig):
         self.follows = 1 << 20  # W that its power changes by in a window
         self.gives = 0.0
         named = {name.replace("__", "."): value for name, value in settings.items()}
-        super().__init__("simulated_home", {**SETTINGS, **named}, before)
+        both = {**SETTINGS, **named}
+        both["grid.power_w"] = both.pop("grid.power_w")  # last: it may not be above the others
+        super().__init__("simulated_home", both, before)
         self.energy = Energy("", len(self.board.outlets), FLOWS)
         self.fast = self.lane
         self._ended_badly = False
@@ -429,6 +432,51 @@ def test_an_inverter_that_begins_unasked_is_found() -> None:
     assert plant.said()["state"] == "fault"
 
 
+@pytest.mark.parametrize("watts", [150, 290])
+def test_a_small_one_is_found_by_its_mean(watts: int) -> None:
+    plant = Plant(start=False)
+    plant.run(1)
+    plant.stuck_w = watts
+    plant.run(4)
+    assert plant.said()["state"] == "off"
+    plant.run(12)
+    assert plant.said()["state"] == "fault" and plant.said()["power_w"] > 120
+    assert "the inverter still gives" in plant.export.reset(events.BY_CONSOLE)
+    assert plant.log().count("home_l1 fault not_ceased") == 1
+    plant.stuck_w = 0
+    plant.run(6)
+    assert not plant.export.reset(events.BY_CONSOLE)
+    plant.run(60)
+    assert plant.said()["state"] == "off"
+
+
+def test_what_noise_and_crosstalk_show_is_no_inverter() -> None:
+    plant = Plant(start=False)
+    plant.run(1)
+    plant.stuck_w = 80
+    plant.run(300)
+    assert plant.said()["state"] == "off" and plant.said()["power_w"] == 0
+    plant.stuck_w = 2000  # what was large, and has gone, leaves nothing behind in the mean
+    plant.run(0.3)
+    plant.stuck_w = 80
+    plant.run(30)
+    assert plant.said()["state"] == "off"
+
+
+def test_the_end_of_an_export_is_no_stray() -> None:
+    plant = Plant().soon()
+    plant.export.stop(events.BY_CONSOLE)
+    plant.run(60)
+    assert plant.said()["state"] == "off" and not plant.export.stray
+
+
+def test_a_broken_grid_sensor_stops_it_and_is_the_reason() -> None:
+    plant = Plant().soon()
+    plant.station.sense.broken = True
+    plant.run(0.1)
+    assert plant.said()["state"] == "ceased" and plant.said()["why"] == "sensor"
+
+
 def test_an_inverter_above_its_set_point_is_stopped() -> None:
     plant = Plant().soon()
     plant.stuck_w = 5000
@@ -519,7 +567,7 @@ def test_the_energy_goes_to_the_grid_and_is_priced(tmp_path: Path) -> None:
 
 
 def test_a_set_point_never_passes_what_the_inverter_can_give() -> None:
-    plant = Plant(start=False, grid__rating_w=2000, grid__most_w=5000, grid__power_w=5000)
+    plant = Plant(start=False, grid__rating_w=2000, grid__most_w=5000, grid__power_w=2000)
     plant.rating_w = 2000
     plant.export.start(events.BY_CONSOLE)
     plant.soon()

@@ -182,6 +182,53 @@ def test_peaks_are_of_whole_quarters_and_of_their_day(tmp_path: Path) -> None:
     assert peak(0) is None
 
 
+def test_peaks_are_kept_over_a_restart(tmp_path: Path) -> None:
+    app = Told(tmp_path)
+    app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)
+    app.hours(3, 2_000_000)
+    first = list(app.energy.peaks[1])
+    app.hours(1, 0)
+
+    def start(utc: int) -> Told:
+        again = Told(tmp_path)
+        again.energy.more = list(app.energy.more)
+        again.utc = utc
+        mark = app.energy.mark(app.utc, app.totals_mwh())
+        again.energy.accounts().load(again.energy, again.totals_mwh(), mark)
+        again.energy.follow(utc, 0, "UTC0", again.totals_mwh)
+        return again
+
+    again = start(app.utc + 600)
+    assert again.energy.peaks == [None, first]
+    again.hours(1, 8_000_000)
+    assert again.energy.peaks[1][len(again.board.outlets) + GRID_OUT] > 7900
+    app = again
+    app.hours(24, 400_000)
+    best = list(app.energy.peaks[1])
+    before = list(app.energy.peaks[0])
+    assert start(app.utc).energy.peaks == [before, best]
+    assert start(app.utc + 86_400).energy.peaks == [best, None]
+    assert start(app.utc + 3 * 86_400).energy.peaks == [None, None]
+    # what is damaged is none
+    path = tmp_path / "peaks.dat"
+    raw = bytearray(path.read_bytes())
+    raw[9] ^= 1
+    path.write_bytes(raw)
+    assert start(app.utc).energy.peaks == [None, None]
+    path.write_bytes(raw[:20])
+    assert start(app.utc).energy.peaks == [None, None]
+
+
+def test_peaks_are_written_only_when_they_change(tmp_path: Path) -> None:
+    app = Told(tmp_path)
+    app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)
+    app.hours(2, 2_000_000)
+    app.hours(2, 0)
+    written = (tmp_path / "peaks.dat").stat().st_mtime_ns
+    app.hours(10, 1_000_000)
+    assert (tmp_path / "peaks.dat").stat().st_mtime_ns == written
+
+
 def test_a_vehicle_s_hours_are_those_of_its_outlet(tmp_path: Path) -> None:
     app = Told(tmp_path)
     app.energy.follow(app.utc, 0, "UTC0", app.totals_mwh)

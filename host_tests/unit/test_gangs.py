@@ -90,15 +90,6 @@ def test_one_operation_of_one_relay(rig: WindowRig) -> None:
     assert rows["home_l1"]["relay"] == rows["home_l2"]["relay"]  # it is the same one
 
 
-def test_what_may_not_close_names_its_pole() -> None:
-    rig = WindowRig("simulated_home")
-    c: Any = rig.controller
-    assert c.gangs.ready("home") == (0, "")
-    c.outlets[rig.index("home_l2")].thermal.set_permille(1000)
-    reason, text = c.gangs.ready("home")
-    assert reason == events.HOT and text.startswith("home_l2: still at 100 % of its trip heat")
-
-
 # -- the lowest layer ---------------------------------------------------------------------------
 
 
@@ -371,7 +362,7 @@ def test_a_gang_beyond_the_total_alone_trips() -> None:
     assert states(rig) == ("tripped", "total", "tripped", "total")
 
 
-def test_no_room_is_said_before_it_closes(rig: WindowRig) -> None:
+def test_the_room_of_one_pole_is_asked_for_the_other_too(rig: WindowRig) -> None:
     c: Any = rig.controller
     rig.load |= {"home_l1": 44.0}
     rig.run(10.0)  # its demand is known
@@ -379,8 +370,6 @@ def test_no_room_is_said_before_it_closes(rig: WindowRig) -> None:
     rig.load["cabin1"] = 18.0
     rig.do("on", "cabin1")
     rig.run(3.0)
-    reason, text = c.gangs.ready("home")
-    assert reason == events.ADMISSION and "leg l1" in text
     assert c.dispatch.refuses(rig.index("home_l2"), False) is c.dispatch.legs[0]
 
 

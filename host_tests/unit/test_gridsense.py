@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from firmware.sensing import plausibility
 from firmware.sensing.gridsense import GridSense
 from host_tests.fakes.rig import Core
 
@@ -44,7 +45,7 @@ class Bench(Core):
         """Nothing."""
 
     def window(self, scans: int) -> None:
-        self.sense.window(scans)
+        self.sense.window(scans * self.lane.period_us // 1000)
         s = self.sense
         self.seen.append((s.low, s.high, s.mhz, s.good))
 
@@ -201,3 +202,92 @@ def test_a_gain_is_taken_into_account() -> None:
     bench.run(0.4)
     assert bench.sense.permille[0] == pytest.approx(1100, abs=4)
     assert bench.sense.permille[1] == pytest.approx(1000, abs=4)
+
+
+def fails(bench: Bench, name: str, show: Any) -> None:
+    """From now on the sensor `name` shows what `show(code)` makes of each code."""
+    at = bench.board.channel_index(name)
+    scan = bench.lane.scan
+
+    def broken() -> None:
+        bench.lane.codes[at] = max(0, min(4095, show(bench.lane.codes[at])))
+        scan()
+
+    bench.lane.scan = broken  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("volts", [0.0, 120.0])
+@pytest.mark.parametrize(
+    ("name", "show", "says"),
+    [
+        ("grid_l1", lambda code: 0, "grid_l1 rail"),
+        ("grid_l2", lambda code: 4095, "grid_l2 rail"),
+        ("grid_l2", lambda code: 2048, "grid_l2 frozen"),
+        ("grid_l1", lambda code: code // 8 + 900, "grid_l1 zero"),
+        ("grid_l1", lambda code: code - 900, "grid_l1 zero"),  # and one end of the range is met
+    ],
+)
+def test_a_sensor_that_shows_what_no_grid_does_is_told_from_an_outage(
+    volts: float, name: str, show: Any, says: str
+) -> None:
+    bench = Bench()
+    bench.volts = [volts, volts]
+    bench.run(0.6)
+    assert bench.sense.good == (volts > 0) and not bench.sense.broken
+    fails(bench, name, show)
+    bench.run(0.15)
+    assert bench.sense.broken and not bench.sense.good
+    assert plausibility.words(bench.board, bench.sense.code) == says
+
+
+def test_a_flat_reading_is_in_doubt_before_it_is_broken() -> None:
+    """What the grid was last holds until it is judged, so nothing moves for it."""
+    bench = Bench()
+    bench.run(0.6)
+    fails(bench, "grid_l1", lambda code: 0)
+    bench.run(0.2)
+    goods = [row[3] for row in bench.seen]
+    assert 2 <= goods.index(False) <= 4 and not any(goods[goods.index(False) :])
+    first = next(i for i, row in enumerate(bench.seen) if row[0] == 0)
+    assert goods[first]
+
+
+def test_a_broken_sensor_is_believed_again_ten_seconds_after_its_last_flaw() -> None:
+    bench = Bench()
+    bench.run(0.6)
+    sound = bench.lane.scan
+    fails(bench, "grid_l1", lambda code: 0)
+    bench.run(0.2)
+    bench.lane.scan = sound  # type: ignore[method-assign]
+    bench.run(9.0)
+    assert bench.sense.broken
+    bench.run(1.6)  # a window is 16.6 ms, and counts as 16 here
+    assert not bench.sense.broken and bench.sense.good
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_no_real_outage_is_taken_for_a_broken_sensor(cut: int) -> None:
+    """Whole, in the middle of a half-cycle, one leg, a deep sag, each cycle anew."""
+    bench = Bench()
+    bench.run(0.6 + cut / 360)
+    for legs in ([0.0, 0.0], [120.0, 120.0], [0.0, 120.0], [40.0, 40.0], [170.0, 170.0]):
+        bench.volts = list(legs)
+        bench.run(0.1)
+        assert not bench.sense.broken, legs
+    for _ in range(12):
+        bench.volts = [120.0 - bench.volts[0] if bench.volts[0] <= 120 else 0.0] * 2
+        bench.run(0.0125)
+        assert not bench.sense.broken
+
+
+def test_who_is_denied_is_believed_when_it_shows_a_grid() -> None:
+    bench = Bench()
+    bench.volts = [0.0, 0.0]
+    bench.run(0.4)
+    bench.sense.deny()
+    bench.run(0.05)
+    assert bench.sense.broken
+    assert plausibility.words(bench.board, bench.sense.code) == "grid_l1 no voltage"
+    bench.volts = [120.0, 120.0]
+    bench.run(11.0)
+    assert not bench.sense.broken and bench.sense.good

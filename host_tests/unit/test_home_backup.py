@@ -207,6 +207,233 @@ def test_settings_that_change_in_the_middle_of_it_are_harmless() -> None:
     assert h.closed == il.GRID  # and no more
 
 
+# -- a broken sensor ----------------------------------------------------------------------------
+
+RAIL = 6 | 11 << 4  # of grid_l1, as a record has it
+
+
+def test_a_broken_grid_sensor_moves_nothing_and_is_told() -> None:
+    h = auto()
+    h.load.update(home_l1=12.0)
+    h.blind = RAIL
+    h.run(60)
+    assert h.now == "standby" and h.fed() == "grid"
+    assert [closed for _, closed in h.history] == [il.GRID]
+    assert h.said()["grid"]["sensor"] == "sensor: grid_l1 rail"
+    assert h.log().count("- fault sensor") == 1 and words(h)[-1] == "standby"
+    h.blind = 0
+    h.run(1)
+    assert h.log().count("- cleared sensor") == 1 and "sensor" not in h.said()["grid"]
+    h.grid = 0
+    h.came("backup", 2)
+
+
+def test_a_sensor_that_breaks_in_a_dip_ends_the_dip() -> None:
+    h = auto()
+    h.grid = 0
+    h.run(0.2)
+    assert h.now == "grid_lost"
+    h.blind = RAIL
+    h.run(5)
+    assert h.now == "standby" and h.closed == il.GRID
+
+
+def test_an_outage_behind_a_broken_sensor_is_the_owner_s_to_decide() -> None:
+    h = auto()
+    h.blind = RAIL
+    h.grid = 0
+    h.run(30)
+    assert h.now == "standby" and h.fed() == "dark"
+    assert not h.ask("start")
+    h.came("backup", 2)
+    h.grid = 120
+    h.run(400)
+    assert h.now == "backup" and h.fed() == "vehicle"  # nobody knows of that grid
+    assert "grid_l1 rail: whether there is a grid is not known (--force" in h.ask("stop")
+    assert h.now == "backup"
+    assert not h.ask("stop", "--force")
+    h.came("standby", 3)
+    h.run(5)
+    assert h.fed() == "grid"
+
+
+def test_a_sensor_that_breaks_while_the_vehicle_feeds_the_home_changes_nothing() -> None:
+    h = backing_up()
+    h.blind = RAIL
+    h.run(10)
+    h.grid = 120
+    h.run(400)
+    assert h.now == "backup" and h.fed() == "vehicle"
+    h.blind = 0
+    h.run(310)
+    assert h.now == "standby"
+
+
+def test_a_sensor_that_breaks_on_the_way_back_lets_it_arrive() -> None:
+    for state in ("leaving", "returning"):
+        h = backing_up()
+        h.grid = 120
+        h.came("grid_back", 1)
+        h.home.transfer._ms = 299_900
+        h.came(state, 3)
+        h.blind = RAIL
+        h.came("standby", 3)
+        h.run(5)
+        assert h.fed() == "grid"
+
+
+@pytest.mark.parametrize("mode", ["off", "auto", "manual"])
+def test_a_start_with_a_broken_sensor_leaves_the_home_dark_until_somebody_decides(
+    mode: str,
+) -> None:
+    h = Household(home__mode=mode)
+    again = Household(h, home__mode=mode)
+    again.blind = RAIL
+    again.run(60)
+    assert again.now == "off" and again.fed() == "dark"
+    assert not again.ask("stop", "--force")
+    again.came("standby", 2)
+    again.run(30)
+    assert again.fed() == "grid" and again.now == "standby"
+
+
+def test_a_refused_stop_leaves_nothing_behind() -> None:
+    h = auto()
+    h.lies[il.BOND] = True  # a contact that lies: fault
+    h.came("fault", 2)
+    h.blind = RAIL
+    h.run(1)
+    closed = h.closed
+    assert "home reset first" in h.ask("stop", "--force")
+    h.run(5)
+    assert h.now == "fault" and h.closed == closed
+
+
+def test_one_leg_that_shows_nothing_is_said() -> None:
+    h = auto()
+    h.sense.window = lambda ms: h.sense.show(120, 0, 60)  # type: ignore[method-assign]
+    h.came("backup", 2)
+    assert h.said()["grid"]["sensor"].startswith("grid_l2 shows nothing beside grid_l1")
+
+
+class Charged:
+    """The vehicle is charged through the port: `power_w` is negative."""
+
+    cut = stray = False
+    power_w = -3000
+
+    def is_clear(self) -> bool:
+        return True
+
+    def leave(self) -> None:
+        """Nothing is exported."""
+
+
+def test_a_grid_that_charges_the_vehicle_is_there_whatever_its_sensors_show() -> None:
+    h = auto()
+    h.station.grid = Charged()
+    h.grid = 0  # both transformers' common fuse, say
+    h.run(2)
+    assert h.now == "standby" and not h.sense.broken
+    h.run(2)
+    assert h.now == "standby" and h.sense.broken
+    assert "no voltage" in h.said()["grid"]["sensor"]
+
+
+def test_an_outage_ends_what_comes_in_and_is_one() -> None:
+    h = auto()
+    h.station.grid = charged = Charged()
+    h.grid = 0
+    h.run(1.0)  # a solar inverter in the home has not noticed yet
+    assert h.now == "standby"
+    charged.power_w = 0
+    h.came("backup", 2)
+
+
+# -- commands at awkward moments ----------------------------------------------------------------
+
+
+def test_a_start_while_the_grid_s_contact_closes_is_not_forgotten() -> None:
+    h = Household(home__mode="manual")
+    h.came("standby", 2)
+    assert not h.ask("start")
+    h.came("backup", 2)
+    assert not h.ask("stop")
+    h.came("returning", 3)
+    assert not h.ask("start")
+    h.run(5)
+    assert h.now == "grid_back" and h.fed() == "vehicle"
+
+
+def test_a_vehicle_that_fails_beside_a_good_grid_ends_what_was_asked() -> None:
+    h = auto()
+    assert not h.ask("start")
+    h.came("backup", 2)
+    h.home.hold = events.CRASH  # the vehicle may not, for any reason
+    h.came("standby", 5)
+    h.home.hold = 0
+    h.run(60)
+    assert h.now == "standby" and h.fed() == "grid"
+
+
+def test_a_dark_home_is_left_dark_as_asked_before_anything_has_moved() -> None:
+    h = auto(home__ride_ms=5000)
+    h.grid = 0
+    h.run(1)
+    assert h.now == "grid_lost"
+    assert not h.ask("stop", "--force")
+    h.run(60)
+    assert h.now == "standby" and h.fed() == "dark"
+    h.grid = 120
+    h.run(2)
+    h.grid = 0
+    h.came("backup", 10)  # the next time it is automatic again
+
+
+def test_a_home_that_waits_for_its_vehicle_can_be_told_to_stay_dark() -> None:
+    h = auto()
+    h.home.hold = events.CRASH
+    h.grid = 0
+    h.run(2)
+    assert h.now == "standby"
+    assert "feeds it already" in h.ask("stop")
+    assert not h.ask("stop", "--force")
+    h.home.hold = 0
+    h.run(10)
+    assert h.now == "standby" and h.fed() == "dark"
+    assert not h.ask("start")
+    h.came("backup", 2)
+
+
+def test_the_latch_of_a_fault_that_lasts_is_not_reset() -> None:
+    h = backing_up()
+    h.load.update(home_l1=0.0, home_l2=0.0)  # or the weld shows in the current
+    h.run(1)
+    h.weld = il.SOURCE
+    h.do("off", "home_l1")
+    h.came("fault", 2)
+    assert "home reset" in h.do("reset", "home_l1") and h.state("home_l1") == "fault"
+    assert "still does not" in h.ask("reset")
+    h.weld = 0
+    h.run(0.5)
+    assert not h.ask("reset")
+    assert h.state("home_l1") == h.state("home_l2") == "off"
+
+
+def test_an_inverter_that_still_strays_keeps_its_latch() -> None:
+    h = auto()
+    h.station.grid = grid = Exporter(h)
+    grid.stray, grid.power_w = True, 400
+    c = h.controller
+    lead = h.home.lead
+    c._move(lead, o.E_FAULT, events.FAULT, events.NOT_CEASED, 0, events.BY_CONTROL)
+    assert "still gives 400 W" in h.do("reset", "home_l1")
+    assert "still gives 400 W" in h.ask("reset")
+    assert h.state("home_l1") == "fault"
+    grid.stray = False
+    assert not h.ask("reset") and h.state("home_l1") == "off"
+
+
 # -- black start --------------------------------------------------------------------------------
 
 
@@ -258,7 +485,8 @@ def test_who_asks_need_not_wait_for_that() -> None:
 class Exporter:
     """What exports through the same port; it takes a moment to stop. `stuck`: it does not."""
 
-    cut = False
+    cut = stray = False
+    power_w = 0
 
     def __init__(self, h: Household) -> None:
         self.h = h
