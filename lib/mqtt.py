@@ -582,7 +582,7 @@ class Client:
 
     def _backoff_ms(self):
         first, away, refused = self._retry
-        ms = min(away, first << min(self._fails, 12))
+        ms = min(away, first << max(0, min(self._fails, 12)))
         if self._refusals > 1:
             ms = max(ms, min(refused, first << min(self._refusals, 12)))
         # Jitter of a quarter either way: a fleet must not come back in step.
@@ -613,10 +613,7 @@ class Client:
             self._end_job()
         for task in tasks:
             await task
-        if up and ticks_diff(ticks_ms(), self._t_start) >= _SETTLED_MS:
-            self._fails = 0
-        else:
-            self._fails += 1
+        self._fails += 1
         if up:
             self._refusals = 0
         elif self._asked and self._tls:
@@ -730,6 +727,8 @@ class Client:
             if ticks_diff(now, self._t_start) > limit:
                 self._fail("no connection within %d ms" % limit)
             return
+        if ticks_diff(now, self._t_start) >= _SETTLED_MS:
+            self._fails = -1  # with the end of this one: 0. Looked at now: ticks wrap after days
         # One that a broker passes over would fill its ring, whatever else is acknowledged.
         oldest = self.events.oldest() or self.telemetry.oldest()
         if oldest != self._oldest:
@@ -834,9 +833,8 @@ class Client:
         self._busy = True
         while at < n:
             k = sock.write(tx[at:n])
-            if k:
+            if k:  # no new deadline: somebody who takes a byte now and then would never end
                 at += k
-                self._t_tx = ticks_ms()
             else:
                 await _writable(sock)
         self._busy = False

@@ -20,6 +20,9 @@ _UNITS = (
 # figures that are set, not measured, or of no interest for charts
 _LEFT_OUT = ("capacity_kwh", "counted_percent", "age_s", "most_w", "asked_w", "limit_a", "fed_s")
 _BUTTONS = ("start", "stop", "reset")
+# What a battery has. It comes and goes with a setting, and Home Assistant keeps what a later
+# message merely leaves out.
+_BATTERY = ("soc_percent", "reserve_percent", "level", "power_w", "left_h")
 
 
 def _json(value):
@@ -132,6 +135,11 @@ def components(device_id, base, state, allow):
             if unit is None or field in _LEFT_OUT or isinstance(row[field], (list, dict)):
                 continue
             yield "%s_%s" % (part, field), _sensor(device_id, part, field, unit)
+    if "battery" not in power:
+        for field in _BATTERY:
+            yield "battery_" + field, {"p": "sensor"}
+        yield "storm", {"p": "switch"}
+        yield "battery_soc_set", {"p": "number"}
     for key, component in _switches(device_id, base, power):
         yield key, component if "switch" in allow else {"p": component["p"]}
 

@@ -27,6 +27,7 @@ _WINDOW = const(4)  # events on their way at once; leaves room for responses in 
 _BURST = const(10)  # commands at once ...
 _REFILL_MS = const(200)  # ... and one more for each of these
 _LINK_QUIET_MS = const(60_000)  # one broker_down record a minute at most: the journal is for trips
+_AGAIN_MS = const(10_000)  # after a reconnect: what takes long waits until the rest is said
 _DOWN_MS = const(5_000)  # shorter interruptions are not worth a record
 _SHORT = const(1000)
 _ROOM = const(1980)  # bytes that are one message of the client's rings, with the topic
@@ -75,13 +76,14 @@ class Mqtt:
         self._pids = []  # [packet id, sequence number] of events on their way, oldest first
         self._shown: list = [None] * len(app.board.outlets)
         self._long = []  # [topic, payload] too long for the client's ring
-        self._energy = getattr(app, "energy", None)  # none in the bridge
+        self._energy = app.energy
         self._hour = -1  # whose beginning was told on `energy`
+        self._again = False  # a broker that has started again may have kept nothing of it
         self._ids = []  # command ids seen last
         self._tokens = _BURST
         self._t_tokens = ticks_ms()
         self._announce_at = None
-        self._forget = False
+        self._forget = 0  # 1 asked for, 2 Home Assistant is told, 3 all is gone
         self._job = None  # (topic, request, job) of a command that takes seconds
         self._up = False
         self._t_down = ticks_ms()
@@ -112,10 +114,14 @@ class Mqtt:
             return
         self.client.start()
         seen_seq = -1
-        last_ms = next_ms = ticks_ms()
+        self._t_tokens = last_ms = next_ms = ticks_ms()
         while not self._stop:
             try:
                 now = ticks_ms()
+                # What is older than a week would seem to be in the future, so nothing gets so old.
+                if ticks_diff(now, self._t_tokens) > _BURST * _REFILL_MS:
+                    self._tokens = _BURST
+                    self._t_tokens = now
                 self._watch_link(now)
                 if self._job:
                     self._work()
@@ -133,9 +139,12 @@ class Mqtt:
                     await self._publish_long()
                     energy = self._energy
                     if energy and energy.is_known and energy.periods[0] != self._hour:
-                        await self._publish_hours()
+                        if not self._forget:
+                            await self._publish_hours()
                     if self._announce_at is not None and ticks_diff(now, self._announce_at) >= 0:
                         await self._announce()
+                else:
+                    last_ms = next_ms = now
             except Exception as e:  # a defect here must not silence the device for good
                 self._trouble(e)
                 await asyncio.sleep_ms(1000)
@@ -158,7 +167,8 @@ class Mqtt:
             await asyncio.sleep_ms(_POLL_MS)
         if self.client.connected:
             await self._publish_outlets()
-            self.client.publish(self.base + "availability", "offline", 1, True, True)
+            last = b"" if self._forget else b"offline"
+            self.client.publish(self.base + "availability", last, 1, True, True)
         await self.client.stop(1000)
 
     def _configure(self):  # on demand
@@ -248,8 +258,9 @@ class Mqtt:
         return state
 
     def forget(self):  # on demand
-        """Remove this device from Home Assistant, until the next start."""
-        self._forget = True
+        """Remove this device from Home Assistant, until the next start, and what the broker keeps
+        of it; nothing is retained any more, but `availability`."""
+        self._forget = 1
         self._announce_at = ticks_ms()
 
     # --- connection
@@ -259,6 +270,7 @@ class Mqtt:
         for i in range(len(self._shown)):
             self._shown[i] = None
         self._announce_at = ticks_ms()
+        self._again = self._hour >= 0
         self._long.clear()
 
     def _watch_link(self, now):
@@ -268,10 +280,15 @@ class Mqtt:
             self._t_down = now
         journal = self._app.journal
         if up:
+            if self._again and ticks_diff(now, self._t_down) > _AGAIN_MS:
+                self._again = False
+                self._hour = -1
             if self._logged_down or self._t_logged is None:
                 self._logged_down = False
                 self._t_logged = now
                 journal.add(events.LINK, -1, events.BROKER_UP, 0, events.BY_MQTT)
+            elif ticks_diff(now, self._t_logged) > _LINK_QUIET_MS:
+                self._t_logged = ticks_add(now, -_LINK_QUIET_MS)
         elif (
             not self._logged_down
             and self._t_logged is not None
@@ -318,11 +335,22 @@ class Mqtt:
         """An hour has begun: the last day by the hour, retained, for whoever draws charts."""
         self._hour = self._energy.periods[0]  # not again and again when there is no room for it
         try:
+            # one after the other: all at once takes several mains cycles
+            await asyncio.sleep_ms(0)
+            from firmware import timezone
+
+            await asyncio.sleep_ms(0)
+            from firmware.storage import history
+
+            await asyncio.sleep_ms(0)
             from firmware.interfaces import energytable
 
+            await asyncio.sleep_ms(0)
+            del timezone, history
             pieces.drop("firmware.interfaces.energytable", "firmware.storage.history")
             pieces.drop("firmware.timezone")
             table = energytable.table(self._app, ["hours", "25"])
+            await asyncio.sleep_ms(0)
 
             def parts():
                 yield "{"
@@ -368,7 +396,7 @@ class Mqtt:
             if self._shown[i] == shown:
                 continue
             topic = "%soutlet/%s/state" % (self.base, outlet.name)
-            if self.client.publish(topic, _json(shown), 1, True, True):
+            if self.client.publish(topic, _json(shown), 1, not self._forget, True):
                 self._shown[i] = shown
 
     def _pump(self):
@@ -394,12 +422,15 @@ class Mqtt:
     def _from_flash(self):  # on demand
         """The first record after `_sent` that the ring has dropped and flash has, or None."""
         keeper = self._app.keeper
-        if self._past is None:
-            self._past = keeper.journal_store.older(self._sent + 1, keeper.log())
-        for record in self._past:
-            if self._sent < record[0] < self._app.journal.first_seq:
-                return record
-        self._past = None
+        for last in (False, True):
+            if self._past is None:
+                self._past = keeper.journal_store.older(self._sent + 1, keeper.log())
+            for record in self._past:
+                if self._sent < record[0] < self._app.journal.first_seq:
+                    if last or record[0] == self._sent + 1:
+                        return record
+                    break  # what it has passed over may have moved while it waited: once more
+            self._past = None
         return None
 
     def _acknowledged(self, pid):
@@ -427,9 +458,16 @@ class Mqtt:
         """Tell Home Assistant; whether that went out."""
         topic = discovery_topic(self.device_id)
         settings = self._app.settings
+        if self._forget == 2:
+            return self._clear()
         if self._forget or not settings.get("mqtt.discovery"):
             # Also what an earlier start has left with the broker.
-            return self.client.publish(topic, b"", 1, True, True)
+            done = self.client.publish(topic, b"", 1, True, True)
+            if done and self._forget == 1:
+                self._forget = 2
+                # not at once: Home Assistant still looks at them
+                self._announce_at = ticks_add(ticks_ms(), 1000)
+            return done
         outlets = []
         for outlet in self._app.board.outlets:
             outlets.append((outlet.name, _get(settings, outlet.name + ".name") or outlet.name))
@@ -448,6 +486,17 @@ class Mqtt:
         )
         pieces.forget()  # the schema, for the names
         return await self.client.publish_parts(topic, lambda: announcement(arguments), True)
+
+    def _clear(self):  # on demand
+        """Have the broker forget what it keeps of this device; whether that went out."""
+        publish = self.client.publish
+        for outlet in self._app.board.outlets:
+            if not publish("%soutlet/%s/state" % (self.base, outlet.name), b"", 1, True, True):
+                return False
+        if not publish(self.base + "energy", b"", 1, True, True):
+            return False
+        self._forget = 3
+        return True
 
     def _changed(self, name):
         """A setting: what Home Assistant was told of names and permissions must follow."""
@@ -600,8 +649,9 @@ class Mqtt:
         self._ids.append(ident)
 
     def _check_expiry(self, expires):  # on demand: request
-        if isinstance(expires, bool) or not isinstance(expires, (int, float)):
-            raise _Refused("expires must be a number: seconds since 1970")
+        # a chip's floats are good to two minutes by now
+        if isinstance(expires, bool) or not isinstance(expires, int):
+            raise _Refused("expires must be a whole number: seconds since 1970")
         now = self._app.clock.wall()
         if not now:
             raise _Refused("the clock is not set, so expires cannot be checked; leave it out")

@@ -332,4 +332,6 @@ def test_power_export_beside_the_outlets(
     port.sim("grid off")
     assert ha.call("button", "press", "home_start") == ""
     ha.wait(lambda e: e["home_state"]["state"] == "backup")
+    command(port, "set battery.usable_kwh 0")
+    ha.wait(lambda e: not [key for key in e if key == "storm" or key.startswith("battery_")])
     assert ha.tell(do="entities")["complaints"] == []

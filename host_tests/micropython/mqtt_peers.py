@@ -18,10 +18,12 @@ CONNACK = b"\x20\x02\x00\x00"
 
 
 class Peer:
-    """paho-mqtt, a client that no one here wrote. `messages`: (topic, text, retained) received."""
+    """paho-mqtt, a client that no one here wrote. `messages`: (topic, text, retained) received;
+    `qualities`: with which QoS, by topic."""
 
     def __init__(self, port: int, *topics: str, client_id: str = "", clean: bool = True) -> None:
         self.messages: list[tuple[str, str, bool]] = []
+        self.qualities: dict[str, set[int]] = {}
         self._subscribed = threading.Event()
         self._topics = topics
         self.client = paho.Client(
@@ -42,6 +44,7 @@ class Peer:
 
     def _message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         text = message.payload.decode("utf-8", "replace")
+        self.qualities.setdefault(message.topic, set()).add(message.qos)
         self.messages.append((message.topic, text, bool(message.retain)))
 
     def publish(

@@ -5,6 +5,8 @@ TAILGATE_BROKER_RESTARTS: how many broker restarts the event test does (100).
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import random
 import re
@@ -338,6 +340,28 @@ def test_connect_packet(mosquitto: Mosquitto, start: Start) -> None:
         hello = line.hellos[0]
     rest = b"\x00\x03dut\x00\x0et/availability\x00\x07offline\x00\x03ann\x00\x06s3cret"
     assert hello == bytes([0x10, 10 + len(rest)]) + b"\x00\x04MQTT\x04\xee\x01\x2c" + rest
+
+
+def test_user_and_password_and_a_quiet_line(tmp_path: Path, start: Start) -> None:
+    """At a broker that lets only a known user in, and nobody who is silent for 3 s."""
+    salt = b"twelve bytes"
+    key = hashlib.pbkdf2_hmac("sha512", b"s3cr\xc3\xa9t", salt, 101)
+    words = [base64.b64encode(part).decode() for part in (salt, key)]
+    (tmp_path / "users").write_text(f"ann:$7$101${words[0]}${words[1]}\n")
+    with Mosquitto(tmp_path, password_file=tmp_path / "users") as broker:
+        device = start(broker.port, user="ann", password="s3crét")
+        device.expect("up")
+        strangers = [
+            start(broker.port, client_id="x", user="ann", password="guess"),
+            start(broker.port, client_id="y"),
+        ]
+        for stranger in strangers:
+            stats = stranger.wait_for(lambda s: s["error"])
+            assert stats["error"].startswith("refused by the broker: ")
+            assert stats["connects"] == 0
+        time.sleep(3.5)
+        stats = device.stats()
+        assert stats["connected"] and stats["connects"] == 1 and stats["error"] == ""
 
 
 def _connack_only(sock: socket.socket) -> bool:

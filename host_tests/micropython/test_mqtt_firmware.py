@@ -8,16 +8,16 @@ chip's time passes, its timers run, and nothing else does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from host_tests.micropython import certificates as make_certificates
+from host_tests.micropython import running
 from host_tests.micropython.mqtt_peers import Proxy
 from host_tests.micropython.test_datagram import dns, name_of, serving
 from tools.runtime.broker import Mosquitto
-from tools.simulator.device import ROOT, SimulatedDevice
+from tools.simulator.device import SimulatedDevice
 
 HANDSHAKES = 20
 _SPEED = 4.0
@@ -101,19 +101,9 @@ network.lookup = _asked
 """
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Path]:
-    """The repository's tree, with room for a main.py of the test's own."""
-    root = tmp_path / f"tree-{tmp_path.name}"
-    root.mkdir()
-    for name in ("firmware", "lib", "boot.py"):
-        (root / name).symlink_to(ROOT / name)
-    yield root
-
-
 def plant(tree: Path, *parts: str) -> None:
     """Have the firmware run with these changes."""
-    (tree / "main.py").write_text(_TIMED + "".join(parts) + (ROOT / "main.py").read_text())
+    running.plant(tree, _TIMED, *parts)
 
 
 def gaps_ms(device: SimulatedDevice) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tools.bridge import __main__ as command_line
-from tools.bridge.app import App, CommandError, Journal, load_board
+from tools.bridge.app import App, CommandError, Energy, Journal, load_board
 from tools.bridge.bridge import Known, Memory
 from tools.bridge.streams import Broker, Stream
 from tools.client import CommandRefused, NoAnswer
@@ -171,6 +171,49 @@ def test_the_journal_holds_what_the_broker_lacks(app: App) -> None:
     assert journal.trim(9) == {"seq": 9}
     assert journal.trim(9) is None
     assert list(journal.since(0)) == rows(10)
+
+
+def test_the_energy_is_asked_for_when_an_hour_has_begun() -> None:
+    def answer(hour: str) -> dict[str, Any]:
+        return {"period": "hours", "rows": [{"start": "2026-01-01T00:00:00Z"}, {"start": hour}]}
+
+    energy = Energy()
+    assert not energy.is_due(None), "the board does not know the time"
+    assert energy.is_due("2026-11-23T05:51:47Z")
+    assert not energy.is_due("2026-11-23T05:51:48Z"), "it was refused: not each second"
+    assert energy.is_due("2026-11-23T05:52:47Z")
+    assert not energy.is_known
+    energy.take(answer("2026-11-23T05:00:00Z"))
+    assert energy.is_known
+    before = energy.periods
+    for quiet in ("05:52:48", "05:54:00", "05:59:59"):
+        assert not energy.is_due(f"2026-11-23T{quiet}Z")
+    assert energy.is_due("2026-11-23T06:00:00Z")
+    energy.take(answer("2026-11-23T06:00:00Z"))
+    assert energy.periods != before
+    assert energy.is_due("2026-11-22T21:00:00Z"), "the clock was set back"
+    # a zone half an hour off
+    energy.take(answer("2026-11-22T20:30:00Z"))
+    assert not energy.is_due("2026-11-22T21:29:59Z")
+    assert energy.is_due("2026-11-22T21:30:00Z")
+
+
+def test_a_broker_with_several_addresses_is_tried_at_each(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = ["2001:db8::7", "192.0.2.7"]
+    asked: list[str] = []
+
+    async def look_up() -> list[str]:
+        async def names(host: str, *_: Any, **__: Any) -> list[Any]:
+            asked.append(host)
+            return [(0, 0, 0, "", (address, 0)) for address in found]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+        return [await app.publisher._resolve("nas.local") for _ in range(3)]
+
+    assert asyncio.run(look_up()) == ["2001:db8::7", "192.0.2.7", "2001:db8::7"]
+    assert asked == ["nas.local"] * 3
 
 
 def test_what_the_broker_has_is_remembered(tmp_path: Path) -> None:

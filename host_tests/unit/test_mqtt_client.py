@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,92 @@ def test_longest_pause_leaves_time_to_be_back_within_five_seconds() -> None:
     # one refusal (a broker that was cut off while it started) is not held against it
     client._refusals = 1
     assert client._backoff_ms() < 5000
+
+
+class Line:
+    """A connection in a time of its own: `takes(now_ms)` bytes go out each 100 ms."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: Callable[[int], int]) -> None:
+        self.now_ms = cpython.TICKS_PERIOD - 700  # the clock wraps in the midst of it
+        self.began_ms = self.now_ms
+        self._takes = takes
+        monkeypatch.setattr(mqtt, "ticks_ms", lambda: self.now_ms % cpython.TICKS_PERIOD)
+        monkeypatch.setattr(mqtt, "_writable", self.writable)
+        monkeypatch.setattr(asyncio, "sleep_ms", lambda ms: asyncio.sleep(0), raising=False)
+        self.client = connected_client(timeout_ms=1000)
+        self.client._fresh()
+        self.client._sock = self
+        self._may = True
+
+    def write(self, data: memoryview) -> int | None:
+        """See socket."""
+        if not self._may:
+            return None
+        self._may = False
+        return min(len(data), self._takes(self.now_ms - self.began_ms))
+
+    async def writable(self, sock: object) -> None:
+        """The next 100 ms."""
+        self.now_ms += 100
+        self._may = True
+        self.client._watch()
+        if self.client._why is not None:
+            raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("takes", "given_up"),
+    [
+        (lambda ms: 30, False),
+        (lambda ms: 1, True),  # a byte now and then is no progress
+        (lambda ms: 0, True),
+        (lambda ms: 90 if ms < 200 else 0, True),
+    ],
+)
+def test_what_goes_out_has_a_deadline_however_slowly_it_is_taken(
+    monkeypatch: pytest.MonkeyPatch, takes: Callable[[int], int], given_up: bool
+) -> None:
+    line = Line(monkeypatch, takes)
+    if not given_up:
+        asyncio.run(line.client._flush(200))
+        assert line.client._why is None
+        return
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(line.client._flush(200))
+    assert line.client.error == "broker takes no data"
+    assert line.now_ms - line.began_ms <= 1100
+
+
+@pytest.mark.parametrize(
+    ("lasted_s", "fails"), [(2, 4), (6, 0), (8 * 86_400, 0), (12 * 86_400, 0), (13 * 86_400, 0)]
+)
+def test_a_connection_that_lasted_starts_the_pauses_afresh(
+    monkeypatch: pytest.MonkeyPatch, lasted_s: int, fails: int
+) -> None:
+    """However long it was, although the clock wraps after 12.4 days."""
+    line = Line(monkeypatch, lambda ms: 1000)
+    client = line.client
+    client._fails = 3
+
+    async def lives() -> None:
+        """In place of the socket's tasks."""
+        client.connected = client._asked = True
+
+    async def passes(ms: int) -> None:
+        left = line.began_ms + 1000 * lasted_s - line.now_ms
+        line.now_ms += min(3_600_000 if left > 60_000 else 100, max(left, 1))
+        # nobody is there who would answer to a ping
+        client._t_rx = client._t_tx = line.now_ms % cpython.TICKS_PERIOD
+        if left <= 0:
+            client._fail("closed by the broker")
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(client, "_link", lives)
+    monkeypatch.setattr(client, "_writer", lives)
+    monkeypatch.setattr(asyncio, "sleep_ms", passes, raising=False)
+    asyncio.run(client._session())
+    assert client.error == "closed by the broker"
+    assert client._fails == fails
 
 
 def test_number_of_a_waiting_packet_is_not_given_again() -> None:

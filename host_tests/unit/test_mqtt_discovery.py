@@ -266,4 +266,6 @@ def test_power_export_is_announced_where_it_is() -> None:
     assert json.loads(found["grid_asked_w_set"]["cmd_tpl"])["args"] == ["set", "{{ value }}"]
     looking = dict(discovery_exports.components("dut", "tailgate/dut/", state, "read"))
     assert looking["storm"] == {"p": "switch"} and looking["home_start"] == {"p": "button"}
-    assert not dict(discovery_exports.components("dut", "x/", {"power": {"mode": "camp"}}, "read"))
+    without = dict(discovery_exports.components("dut", "x/", {"power": {"mode": "camp"}}, "read"))
+    battery = {k: c["p"] for k, c in found.items() if k == "storm" or k.startswith("battery_")}
+    assert without == {k: {"p": platform} for k, platform in battery.items()}, "and no battery"

@@ -7,10 +7,12 @@ thread that asks the board (bridge.py) puts in what came; the thread that publis
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent import futures
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,9 +71,9 @@ class BoardSettings(Settings):  # type: ignore[misc]
             "mqtt.interval_s": 0.05,
         }
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str, keep: bool = True) -> Any:
         """See Settings."""
-        return self._ours[name] if name in self._ours else super().get(name)
+        return self._ours[name] if name in self._ours else super().get(name, keep)
 
     def take(self, values: dict[str, Any]) -> None:
         """What the board's `get` has said. A value that is not known here changes nothing."""
@@ -117,6 +119,41 @@ class Journal:
             self.notes.append(events.name(events.REASONS, reason))
 
     note = add
+
+
+class Energy:
+    """What the board has said of the last hours, for the topic `energy`; see storage/energy.py.
+    Times are the board's, in seconds since 1970."""
+
+    _HOUR_S = 3600
+    _AGAIN_S = 60
+
+    def __init__(self) -> None:
+        self.is_known = False
+        self.periods: tuple[int, ...] = (-1,)  # when the hour began that the answer ends with
+        self.answer: dict[str, Any] = {}
+        self._asked = 0
+
+    def is_due(self, now: object) -> bool:
+        """Whether an hour has begun since the answer; `now`: `time` of the board's status."""
+        if not isinstance(now, str):
+            return False
+        second = self._seconds(now)
+        begun = self.is_known and 0 <= second - self.periods[0] < self._HOUR_S
+        if begun or 0 <= second - self._asked < self._AGAIN_S:
+            return False
+        self._asked = second
+        return True
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """The answer to `energy hours 25`."""
+        self.answer = answer
+        self.periods = (self._seconds(answer["rows"][-1]["start"]),)
+        self.is_known = True
+
+    @staticmethod
+    def _seconds(text: str) -> int:
+        return int(datetime.fromisoformat(text).timestamp())
 
 
 class Clock:
@@ -242,6 +279,7 @@ class App:
         self.journal = Journal(published)
         self.keeper = SimpleNamespace(published=published)
         self.clock = Clock()
+        self.energy = Energy()
         self.commands = Commands(self, link)
         self.stamp = 0
         self.kicked = False
@@ -269,13 +307,24 @@ class Publisher(Mqtt):  # type: ignore[misc]
     def __init__(self, app: App) -> None:
         super().__init__(app, Report)
         self._told = 0
+        self._lookups = 0
 
     async def _publish_state(self) -> None:
         if self._app.stamp != self._told:
             self._told = self._app.stamp
             await super()._publish_state()
 
+    async def _publish_hours(self) -> None:
+        energy = self._app.energy
+        assert self.client is not None
+        self._hour = energy.periods[0]
+        text = json.dumps(energy.answer, separators=(",", ":"))
+        if not await self.client.publish_parts(self.base + "energy", lambda: (text,), True):
+            self._hour = -1
+
     async def _resolve(self, host: str) -> str:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return str(found[0][4][0])
+        # it is asked again when nobody answers at one: a name may have several
+        self._lookups += 1
+        return str(found[(self._lookups - 1) % len(found)][4][0])

@@ -271,4 +271,7 @@ class Bridge(threading.Thread):
                 self._interval_s = self._interval(values)
                 app.settings.take(values)
             app.journal.extend(fresh)
+        if app.energy.is_due(status.get("time")):
+            with contextlib.suppress(CommandRefused):  # the time is known, today's energy not yet
+                app.energy.take(link.request("energy", ["hours", "25"], 4 * _STATUS_S, True))
         app.take(status)
