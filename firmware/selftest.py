@@ -194,7 +194,7 @@ class SelfTest:
             if self.walk is not None:
                 try:
                     next(self.walk)
-                except StopIteration:
+                except (StopIteration, MemoryError):  # the next one in ten minutes
                     self.walk = None
             if turn >= _SLOW_TURNS:
                 turn = 0

@@ -160,7 +160,7 @@ def image(tests, size: int):
 def _files(tests):
     """Generator: the firmware's files against their checksums."""
     try:
-        lines = open(_MANIFEST)
+        lines = open(_MANIFEST, "rb")
     except OSError:
         return  # frozen in, or put there by hand
     view = memoryview(bytearray(_BYTES >> 1))
@@ -168,7 +168,10 @@ def _files(tests):
     with lines:
         for line in lines:
             number += 1
-            crc, path = line.split()
+            try:
+                crc, _, path = line.decode().strip().partition(" ")
+            except UnicodeError:
+                crc = path = ""  # it is the list that is damaged
             for _ in range(2):
                 seen = 0
                 try:
@@ -178,7 +181,7 @@ def _files(tests):
                             seen = crc32(view[:n], seen)
                             yield
                             n = stream.readinto(view)
-                except OSError:
+                except (OSError, ValueError):
                     seen = -1
                 if "%08x" % seen == crc:
                     break

@@ -52,9 +52,13 @@ class Supervisor:
                 return
             except Exception as error:
                 self.crashes += 1
-                self.last_crash = "%s: %s %s" % (name, type(error).__name__, error)
                 self._journal.add(events.FAULT, -1, events.CRASH, self.crashes, events.BY_CONTROL)
-                sys.print_exception(error)
+                self.last_crash = name
+                try:
+                    self.last_crash = "%s: %s %s" % (name, type(error).__name__, error)
+                    sys.print_exception(error)
+                except MemoryError:  # which may be why it crashed: the task starts again
+                    pass
             if time.ticks_diff(time.ticks_ms(), started) > _RESTART_MAX_MS:
                 wait_ms = _RESTART_MS
             await asyncio.sleep_ms(wait_ms)

@@ -313,10 +313,25 @@ class Commands:
                 )
             need = entry[_NEED]
         self._allow(need, name, source)
+        settings = self._app.settings
         try:
-            return getattr(self, "_" + name)(args, source)
+            result = getattr(self, "_" + name)(args, source)
         except (SettingError, StorageError) as error:
             raise CommandError(str(error))
+        finally:
+            changed = settings.tell()
+        if changed:
+            self._warn(result, changed)
+        return result
+
+    def _warn(self, result, changed):  # on demand
+        """Into the result of `set` or an import: which new limits are below the present load."""
+        notes = [self._app.controller.warning(name) for name in changed]
+        notes = [note for note in notes if note]
+        if "notes" in result:
+            result["notes"] = notes
+        elif notes:
+            result["note"] = notes[0]
 
     # -- who may ----------------------------------------------------------------------
 
@@ -691,7 +706,7 @@ class Commands:
         name = first
         return {
             "settings": {
-                name: settings.text(name) if entry[FLAGS] & SECRET else settings.get(name)
+                name: settings.text(name) if entry[FLAGS] & SECRET else settings.get(name, False)
             },
             "unsaved": settings.changed(),
             "unit": entry[UNIT],
@@ -714,26 +729,23 @@ class Commands:
             self._wrong("set")
         settings = self._app.settings
         name = args[0]
-        before = settings.get(name)
+        before = settings.get(name, False)
         value = " ".join(args[1:])
         self.allow_setting(name, value, source)
         pieces.breathe()
+        settings.hold()
         value = settings.set(name, value)
         pieces.breathe()
         if value != before:
             self._note_setting(events.COMMAND, 0, source, name)
         entry = settings.entry(name)
-        result = {
+        return {
             "name": name,
             "value": settings.text(name) if entry[FLAGS] & SECRET else value,
             "text": settings.text(name),
             "needs_reboot": bool(entry[FLAGS] & REBOOT),
             "unsaved": settings.changed(),
         }
-        note = self._app.controller.warning(name)
-        if note:
-            result["note"] = note
-        return result
 
     def _note_setting(self, reason, value, source, name=""):  # on demand
         """On record: a setting that was changed, or what was done with so many."""
@@ -773,6 +785,7 @@ class Commands:
             raise CommandError("this changes every setting; confirm with: defaults yes")
         self._allow(_NETWORK, "defaults", source, True)  # mqtt.allow gets its default, too
         settings = self._app.settings
+        settings.hold()
         changed = settings.defaults()
         self._note_setting(events.DEFAULTS, changed, source)
         return {"changed": changed, "unsaved": settings.changed()}
@@ -802,16 +815,16 @@ class Commands:
         settings = self._app.settings
         for name in values:
             self.allow_setting(name, values[name], source)
+        settings.hold()
         changed = settings.import_(values)
         for name in changed[:_IMPORT_NOTED]:
             self._note_setting(events.COMMAND, 0, source, name)
         self._note_setting(events.IMPORTED, len(changed), source)
-        notes = [self._app.controller.warning(name) for name in changed]
         return {
             "changed": changed,
             "unsaved": settings.changed(),
             "needs_reboot": settings.needs_reboot(),
-            "notes": [note for note in notes if note],
+            "notes": [],  # see _warn()
         }
 
     def _cal(self, args, source):  # on demand
@@ -953,9 +966,11 @@ class Commands:
 
     def _export(self, module, name, args, source):  # on demand
         """A command of power export, from a module of its own: looking is free, the rest is
-        switching."""
+        switching, and to override a lockout is more, as it is of an outlet."""
         if args:
             self._allow(_SWITCH, name, source)
+            if args[0] == "reset" and "--force" in args:
+                self._allow(_LIMITS, name + " reset --force", source)
         pieces.collect()
         found = pieces.once(module)
         try:

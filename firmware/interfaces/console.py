@@ -32,12 +32,14 @@ _GAP_MS = const(20)  # a pause that ends what was sent together
 _STEP_MS = const(5)
 _WORK_MS = const(20)
 _IDLE_MS = const(50)
+_LATER_MS = const(1000)
 _CHUNK = const(256)  # bytes that arrive together
 _STALL_MS = const(5000)  # an answer that nobody takes for so long is given up
 _LINE = const(120)  # characters of an event or remark
 _BACKLOG = const(32)  # events shown after a pause; older ones stay in the journal
 _NOTES = const(8)
 _TOGETHER = const(15)  # bytes, less one, taken before other tasks get a turn
+_NO_MEMORY = b"\r\nerror: not enough memory for this answer\r\n"
 _PACKET = b"IMPROV\x01"  # how a packet begins, see improv.py
 _HEAD = const(7)  # bytes of that
 _PACKET_GAP_MS = const(200)  # a pause that ends a packet before its end
@@ -192,7 +194,7 @@ class Console:
         self._notes = []
         self._whole = False  # the line arrives as a program sends it
         self._joining = None  # task: a browser's network is being tried
-        self._seen_seq = 0
+        self._seen_seq = -1
         self.lost = 0
 
     # -- output -------------------------------------------------------------------------
@@ -289,15 +291,20 @@ class Console:
 
     async def _output(self):
         while True:
-            if not self._busy:
-                self._pump()
-            await _sleep_ms(1 if self._drain() else _IDLE_MS)
+            wait_ms = _IDLE_MS
+            try:
+                if not self._busy:
+                    self._pump()
+            except MemoryError:  # the event waits
+                wait_ms = _LATER_MS
+            await _sleep_ms(1 if self._drain() else wait_ms)
 
     # -- input --------------------------------------------------------------------------
 
     async def run(self):
         """Serve the port for ever (also after its input has ended, for the events)."""
-        self._seen_seq = self._app.journal.boot_seq - 1
+        if self._seen_seq < 0:  # not after a crash: what was shown is not shown again
+            self._seen_seq = self._app.journal.boot_seq - 1
         output = asyncio.create_task(self._output())
         serve = asyncio.create_task(self._serve())
         try:
@@ -331,6 +338,13 @@ class Console:
                     await self._take(data)
             except Stalled:
                 self._prompt = False
+            except MemoryError:
+                self._editor.clear()
+                self._prompt = False
+                if data[-1] in (10, 13):
+                    self._put(_NO_MEMORY)
+                else:  # the rest of the line must not be taken for one
+                    self._editor.spoil()
             self._busy = False
 
     async def _gather(self, byte, chunk):
@@ -617,8 +631,10 @@ class Console:
                 if size > _TURN:  # the next ones take their time
                     size = 0
                     await _sleep_ms(0)
-        except MemoryError:
-            data = b"\r\nerror: not enough memory for this answer"
+        except Stalled:
+            raise
+        except Exception as error:
+            data = b"\r\nerror: " + _internal(error).encode()
         await self._send(data)
         await self._send(b"\r\n")
 

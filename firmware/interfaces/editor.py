@@ -64,7 +64,7 @@ class Editor:
         self._state = _TEXT
         self._parameter = 0
         self._after_cr = False
-        self._too_long = False
+        self._too_long: int = False  # 2: spoilt
         self._control = False
 
     def is_fresh(self) -> bool:
@@ -79,6 +79,10 @@ class Editor:
         self._too_long = False
         self._control = False
         self._shown = len(self._history)
+
+    def spoil(self):
+        """Memory has ended in the middle of the line: what is left of it will be refused."""
+        self._too_long = 2
 
     def feed(self, byte: int) -> int:
         """Take one byte; returns what it did."""
@@ -97,7 +101,7 @@ class Editor:
 
     def _insert(self, byte):
         if len(self.text) >= LINE_MAX:
-            self._too_long = True
+            self._too_long = self._too_long or True
             return NOTHING
         # MicroPython's bytearray has no insert()
         self.text.append(byte)
@@ -240,6 +244,8 @@ class Editor:
         too_long = self._too_long
         control = self._control
         self.clear()
+        if too_long == 2:
+            raise LineError("not enough memory for this line")
         if too_long:
             raise LineError("the line is longer than %d bytes" % LINE_MAX)
         if control and strict:

@@ -25,9 +25,13 @@ def table(app, words):
             "energy %s: the count is 1 to %d, not '%s'"
             % (words[0], most, " ".join(words[1:])[:32])
         )
-    running = history.running(app.energy, kind, app.totals_mwh())
+    pieces.breathe()
+    totals = app.totals_mwh()
+    pieces.breathe()
+    running = history.running(app.energy, kind, totals)
     if running is None:
         raise ValueError("the time is not known yet, so there are no %s (see: time)" % words[0])
+    pieces.breathe()
     return Table(app, kind, count, running)
 
 
@@ -42,6 +46,7 @@ class Table:
         self._now, self._wh = running
         self._names = names(app)
         self._summed = app.energy.summed
+        pieces.breathe()
         self._zone = timezone.Zone(app.settings.get("time.zone"))
 
     def _rows(self):

@@ -17,16 +17,23 @@ import struct
 
 from micropython import const
 
-from firmware import timezone
+from firmware import pieces, timezone
 from firmware.storage import files
 from firmware.storage.energy import whole_wh
 from firmware.storage.history import DAYS, HOURS, KEPT, find, path, size_of
 
 _SPARE = const(1)  # as in history.py
 _CRC = const(0x14474831)
+# The best quarters: beside the three kinds a record of its own, in peaks.dat, of two days instead
+# of beginning and end, with the total as one counter more. Written when an hour closes that has
+# changed it.
+_PEAKS = const(3)
+_NONE = const(0xFFFFFFFF)
+_PAD = const(256)  # bytes
 _QUARTER_S = const(900)  # every zone is some quarters of an hour from UTC
 _STEPS = const(16)  # quarters made up for at a time
-_WAITING = const(30)  # records that are closed and not on flash yet
+# Records that are closed and not on flash yet: as many hours as are kept, and their days and month
+_WAITING = const(56)
 _STEP_S = const(5)  # a clock that moves by more was set
 
 
@@ -76,6 +83,7 @@ def advance(h, utc, up_s, rule, wh):
         h.wh = wh
     h.offset = offset
     for _ in range(_STEPS):
+        pieces.breathe()
         edge = (h.edge // _QUARTER_S + 1) * _QUARTER_S
         if edge > utc:
             h.known = utc
@@ -84,7 +92,7 @@ def advance(h, utc, up_s, rule, wh):
             h.day_wh = sum(h.begun[DAYS][: h.summed])
             h.is_known = True
             break
-        if len(h.waiting) > _WAITING - 3 and edge + _QUARTER_S < utc:
+        if len(h.waiting) > _WAITING - 4 and edge + _QUARTER_S < utc:
             break  # flash first
         part = edge - h.known
         whole = utc - h.known
@@ -103,6 +111,7 @@ def _open(h, utc, local):
         then, seen_wh = h.seen
         seen = [period(kind, then, local(then)) for kind in range(3)]
     for kind in range(3):
+        pieces.breathe()
         now = period(kind, utc, local(utc))
         row = find(h, kind, now)
         then = seen[kind]
@@ -128,6 +137,42 @@ def _open(h, utc, local):
             _put(h, kind, now, start, first)
         h.periods[kind] = now
         h.begun[kind] = start
+    if h.peaks == [None, None]:
+        _peaks_back(h)
+
+
+def _peaks_back(h):
+    """At the start: the best quarters as they were before it, of today or yesterday."""
+    n = 2 * h.count + 4
+    try:
+        with open(_file(h, _PEAKS), "rb") as file:
+            raw = file.read(4 * n)
+    except OSError:
+        return
+    if len(raw) != 4 * n:
+        return
+    row = struct.unpack("<%dI" % n, raw)
+    if row[-1] != binascii.crc32(raw[:-4], _CRC) & 0xFFFFFFFF:
+        return
+    days = [None if _NONE in part else list(part) for part in (row[1 : n // 2], row[n // 2 : -1])]
+    age = h.periods[DAYS] - row[0]
+    if age == 0:
+        h.peaks = days
+        h.peaks_kept = days[1]
+    elif age == 1:
+        h.peaks = [days[1], None]
+
+
+def _keep_peaks(h):
+    best = h.peaks[1]
+    if best and best != h.peaks_kept:
+        h.peaks_kept = best
+        none = [_NONE] * (h.count + 1)
+        _put(h, _PEAKS, h.periods[DAYS], h.peaks[0] or none, best)
+
+
+def _file(h, kind):
+    return files.join(h.folder, "peaks.dat") if kind == _PEAKS else path(h, kind)
 
 
 def _peak(h, edge, wh):
@@ -149,7 +194,10 @@ def _tick(h, utc, local, wh, until=0):
         if now == was:
             continue
         start = h.begun[kind]
-        if kind == DAYS:
+        pieces.breathe()
+        if kind == HOURS:
+            _keep_peaks(h)
+        elif kind == DAYS:
             h.peaks = [h.peaks[1] if now == was + 1 else None, None]
         if now > was:
             if kind != HOURS or was >= until // 3600 - KEPT[HOURS]:
@@ -170,7 +218,7 @@ def _put(h, kind, number, start, end):
         if row[0] == kind and row[1] == number:
             h.waiting[i] = (kind, number, start, end)
             return
-    if len(h.waiting) >= _WAITING:  # flash has refused for a day: the oldest hour is given up
+    if len(h.waiting) >= _WAITING:  # the oldest hour is not one of the last 48 any more
         for i, row in enumerate(h.waiting):
             if row[0] == HOURS:
                 h.waiting.pop(i)
@@ -186,19 +234,20 @@ def flush(h) -> bool:
     if not h.waiting:
         return False
     kind, number, start, end = h.waiting[0]
-    raw = struct.pack("<%dI" % (2 * h.count + 1), number, *start, *end)
+    raw = struct.pack("<%dI" % (2 * len(end) + 1), number, *start, *end)
     raw += struct.pack("<I", binascii.crc32(raw, _CRC) & 0xFFFFFFFF)
-    name = path(h, kind)
-    at = number % (KEPT[kind] + _SPARE) * size_of(h)
+    name = _file(h, kind)
+    at = 0 if kind == _PEAKS else number % (KEPT[kind] + _SPARE) * size_of(h)
     have = files.size(name)
     if have < 0:
         files.make_folder(h.folder)
     try:
         with open(name, "r+b" if have >= 0 else "wb") as file:
-            if have < at:
-                file.seek(max(have, 0))
-                for _ in range(at - max(have, 0)):
-                    file.write(b"\0")
+            while have < at:  # up to 17 KB, the first time
+                have = max(have, 0)
+                file.seek(have)
+                have += file.write(bytes(min(at - have, _PAD)))
+                pieces.breathe()
             file.seek(at)
             file.write(raw)
     except OSError as error:

@@ -44,6 +44,7 @@ class Energy:
         self.waiting: list = []  # closed periods that are not on flash yet
         # W of each counter and of all outlets in the best quarter of an hour, yesterday and today
         self.peaks: list = [None, None]
+        self.peaks_kept = None  # today's as they are on flash
         self.peak_edge = 0  # end of the quarter that was looked at last, and the Wh then
         self.peak_wh: list = []
 

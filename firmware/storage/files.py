@@ -15,6 +15,8 @@ import os
 
 from micropython import const
 
+from firmware import pieces
+
 _MAGIC = b"tailgate1"
 _HEADER_MAX = const(40)
 _PAYLOAD_MAX = const(32768)
@@ -137,6 +139,9 @@ def _open_checked(path):  # on demand: read
         length = int(parts[2])
         if not 0 <= length <= _PAYLOAD_MAX:
             raise ValueError("impossible length")
+        # before anybody asks for so much memory
+        if stream.seek(0, 2) != end + 1 + length:
+            raise ValueError("wrong length")
         stream.seek(end + 1)
     except (ValueError, OSError) as error:
         stream.close()
@@ -154,22 +159,17 @@ def _load(path, keep=True):  # on demand: read
     stream, crc, length = opened
     try:
         if keep:
-            # One byte more than promised: an overlong file is damaged too.
-            data = stream.read(length + 1)
-            if len(data) != length:
-                raise ValueError("wrong length")
+            data = stream.read(length)
             if binascii.crc32(data) & 0xFFFFFFFF != crc:
                 raise ValueError("checksum does not match")
             return data
         seen = 0
-        total = 0
         while True:
             chunk = stream.read(_CHUNK)
             if not chunk:
                 break
             seen = binascii.crc32(chunk, seen)
-            total += len(chunk)
-        if total != length or seen & 0xFFFFFFFF != crc:
+        if seen & 0xFFFFFFFF != crc:
             raise ValueError("checksum does not match")
         return True
     except OSError as error:
@@ -266,7 +266,10 @@ def replace_file(path, payload, previous=True):
         except OSError:
             pass  # full or read-only: the remains are ignored by read()
         raise
+    pieces.breathe()
     # A damaged current version must not push out a good previous one.
     if previous and is_good(path):
+        pieces.breathe()
         replace(path, path + ".bak")
+    pieces.breathe()
     replace(new, path)

@@ -438,6 +438,7 @@ class JournalStore:
             for record in older:
                 if self._tail_seq() < _uint(record, 0) < journal.first_seq:
                     if self._tail_n == _TAIL_RECORDS:
+                        pieces.breathe()
                         self._append_tail()
                     self._seal(record)
                     written += 1
@@ -445,13 +446,16 @@ class JournalStore:
                         return written
         while True:
             if self._tail_n == _TAIL_RECORDS:
+                pieces.breathe()
                 self._append_tail()
+                pieces.breathe()
             record = journal.get(max(self._tail_seq() + 1, journal.first_seq))
             if record is None:
                 break
             self._seal(self.encode(record))
             written += 1
         if self._tail_n:
+            pieces.breathe()
             path = self._tail_path(self._tail_slot)
             files.overwrite(path, self._tail[: self._tail_n * _SIZE])
             self._tail_slot = 1 - self._tail_slot

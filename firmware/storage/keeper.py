@@ -75,6 +75,7 @@ class Keeper:
         self._cover = 0
         self._kept_mwh = None  # as the file has them
         self._retry_s = 0
+        self._tidy_s = 0  # files, and erasing, have failed: not before this
         self._wait_s = 1
         self._worked = False
         self._warned = False
@@ -154,9 +155,9 @@ class Keeper:
         if bits < 0:
             if now < self._retry_s:
                 return
-            tidy = tidy and now >= _START_S
+            tidy = tidy and now >= max(_START_S, self._tidy_s)
             bits = quiet.busy(self._app.controller)
-        self._worked = False
+        self._worked = tidies = False
         try:
             try:
                 self._append(bits, now)
@@ -165,27 +166,32 @@ class Keeper:
             if tidy:
                 self._warn()
             if tidy and not bits:
+                tidies = True
                 self._tidy(now)
             if self._is_full:
                 if tidy or not self.error:
                     say = self.part("firmware.storage.keeper_files").say
                     say(self, "no erased flash is left", bits)
-            elif self._worked:
+            elif self._worked and (tidies or not self._tidy_s):
                 self.error = ""
                 self._wait_s = 1
+                self._tidy_s = 0
         except (files.StorageError, OSError) as error:
+            self._later(now, tidies)
             self.part("firmware.storage.keeper_files").say(self, str(error), bits)
-            self._later(now)
         except MemoryError:  # nothing may be allocated here
             if not self.error:
                 self._app.journal.add(events.STORAGE, -1, events.UNSAVED, 0, events.BY_STORAGE)
             self.error = _NO_MEMORY
-            self._later(now)
+            self._later(now, tidies)
 
-    def _later(self, now):
-        """Not now: again after 1, 2, 4 ... 60 s."""
+    def _later(self, now, tidies):
+        """Not now: again after 1, 2, 4 ... 60 s. What fails when it `tidies` holds up no trip."""
         self._step = 0
-        self._retry_s = now + self._wait_s
+        if tidies:
+            self._tidy_s = now + self._wait_s
+        else:
+            self._retry_s = now + self._wait_s
         self._wait_s = min(self._wait_s * 2, _RETRY_S)
 
     def log(self):
@@ -233,17 +239,18 @@ class Keeper:
         if controller.latch_dirty and (may or fram is not None or (log is None and not bits)):
             self._compose()
             controller.latch_dirty = False
-        if self._fresh and (may or fram is not None):
-            if fram is not None:
-                fram[1].save(self._text.encode())
-            else:
+        kept = False
+        if self._fresh:
+            kept = self._into_fram(1, self._text.encode())
+            if not kept and may:
                 log.append(strip.LATCH, self._text.encode())
+                kept = True
+        if kept:
             self._fresh = False
             self._worked = True
         elif bits & quiet.SLOW and waited < _SLOW_S:
             may = False
-        if fram is not None and waited >= _FRAM_S:
-            fram[0].save(self._full())
+        if fram is not None and waited >= _FRAM_S and self._into_fram(0, self._full()):
             self._state_s = now
             self._worked = True
         if not may:
@@ -260,11 +267,24 @@ class Keeper:
         due = _STATE_S
         if log.blanks() * 4 > len(log) * 3 and self._heat_moved(_HEAT_MOVE):
             due = _HEAT_S
-        if fram is None and waited >= due:
+        if self.fram is None and waited >= due:
             self._is_full = room < _RESERVE
             if not self._is_full:
                 self._append_state(now)
                 self._worked = True
+
+    def _into_fram(self, area: int, data) -> bool:
+        """Whether the FRAM has it. One that fails, twice, is given up until the next start."""
+        if self.fram is not None:
+            for _ in range(2):
+                try:
+                    self.fram[area].save(data)
+                    return True
+                except files.StorageError as error:
+                    self.note = str(error) + "; the flash is used"
+            self.fram = None
+            self._app.journal.add(events.STORAGE, -1, events.UNSAVED, 1, events.BY_STORAGE)
+        return False
 
     def _compose(self):
         """The text of latch.json, if it has changed; it stays in `_text` until it is there."""

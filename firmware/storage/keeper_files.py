@@ -5,7 +5,7 @@ import struct
 
 from micropython import const
 
-from firmware import events
+from firmware import events, pieces
 from firmware.storage import files, quiet, strip
 
 _HEAT_STEP = const(50)  # permille: less is not worth writing a file
@@ -34,10 +34,12 @@ def do_step(keeper, now):
                 keeper._compose()  # full: the file takes the heat
             keeper._cover = log.seq
         if keeper._text:
+            latched = app.controller.latched()  # in the middle of writing there may be more
+            pieces.breathe()
             keeper.latch_store.write(keeper._text)
             keeper._text = ""
             keeper._fresh = False
-            keeper._latched = app.controller.latched()
+            keeper._latched = latched
     elif step == 2:
         if keeper.journal_store.flush(_older(keeper), _AT_ONCE) == _AT_ONCE:
             return  # there are more
@@ -90,9 +92,10 @@ def _older(keeper):
 
 def make(keeper):
     """One more block for the strip."""
-    number = keeper._missing.pop()
+    number = keeper._missing[-1]
     setup = keeper.part("firmware.storage.strip_setup")
     block = setup.make(keeper._device, keeper._app.folder, number)
+    keeper._missing.pop()
     if block < 0:
         keeper._missing = []  # the flash is full: this is all there will be
     else:

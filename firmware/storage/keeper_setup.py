@@ -144,24 +144,26 @@ def load(keeper, kept):
                 keeper._text = text
                 newer.note = store.note
                 keeper.latch_store = store = newer
+    found = [state for state in found if state is not None]
+    # a FRAM that failed in service may be the older one: counters only grow
+    found.sort(key=lambda state: (state[0], sum(state[2])))
     for state in found:
-        if state is not None:
+        for i in range(len(outlets)):
+            name = outlets[i].name
+            totals[name] = max(totals[name], state[2][i])
+        if state[0] >= store.serial:
+            store.epoch = state[1]
+            store.heat = {}
             for i in range(len(outlets)):
-                name = outlets[i].name
-                totals[name] = max(totals[name], state[2][i])
-            if state[0] >= store.serial:
-                store.epoch = state[1]
-                store.heat = {}
-                for i in range(len(outlets)):
-                    if state[3][i]:
-                        store.heat[outlets[i].name] = state[3][i]
+                if state[3][i]:
+                    store.heat[outlets[i].name] = state[3][i]
     app.controller.restore(latched, store.heat, store.trips, kept)
     keeper._heat = store.heat
     keeper._off_since = store.epoch
     for outlet in outlets:
         app.meter.restore_energy(outlet.index, totals[outlet.name])
     more = app.energy.more
-    rows = [totals.get("flows")] + [state[2][len(outlets) :] for state in found if state]
+    rows = [totals.get("flows")] + [state[2][len(outlets) :] for state in found]
     for row in rows:
         if isinstance(row, list):  # the file's may be of a version that had fewer
             for i in range(min(len(row), len(more))):
@@ -169,7 +171,7 @@ def load(keeper, kept):
     mark = totals.get("at")
     for state in found:
         # the newer one: a reboot writes the files last
-        if state is not None and state[1] and (not isinstance(mark, list) or state[1] > mark[0]):
+        if state[1] and (not isinstance(mark, list) or state[1] > mark[0]):
             mark = [state[1], [mwh // 1000 for mwh in state[2]]]
     app.energy.accounts().load(app.energy, app.totals_mwh(), mark)
     app.controller.switching.setup("restore", keeper.relay_store.load())

@@ -227,7 +227,10 @@ def words(row, value) -> str:  # on demand: schema
 
 
 class SettingError(Exception):
-    """A setting was refused; the text names it, what was wrong and what is allowed."""
+    """A setting was refused; the text names it, what was wrong and what is allowed. `names`: of
+    those that do not go together the ones that fall back, when a stored file has them so."""
+
+    names: tuple = ()
 
 
 def _plain(number):
@@ -435,6 +438,7 @@ class Settings:
         self._disabled: list | None = None  # what disabled() said last
         self._unknown = {}  # keys of a newer version: kept, and written back
         self._hooks = []
+        self._untold: list | None = None  # names that the hooks hear of later, see hold()
         self._reboot = {}  # name -> value in force, where another one waits for the next start
         self._rewrite = False  # the file needs writing although no value changed
         self.load_report = ""
@@ -485,7 +489,7 @@ class Settings:
         """(outlet or -1, number) that stand for a setting and its value in the journal."""
         entry = self.entry(name)
         row, outlet = self._find(name)
-        value = self.get(name)
+        value = self.get(name, False)
         kind = row[TYPE]
         exponent = _NO_FIGURE
         figure = 0
@@ -612,8 +616,9 @@ class Settings:
 
     # -- values -------------------------------------------------------------------------
 
-    def get(self, name: str):
-        """The value in force; SettingError when there is no such setting."""
+    def get(self, name: str, keep: bool = True):
+        """The value in force; SettingError when there is no such setting. `keep`: a default is
+        remembered, because the firmware asks again; not for what somebody types."""
         if name in self._values:
             return self._values[name]
         if name in self._defaults:
@@ -622,7 +627,7 @@ class Settings:
         if row is None:
             raise SettingError(self._no_such(name))
         value = _bound(self._board, row[DEFAULT], outlet)
-        if outlet is None:  # asked for each second, perhaps; the outlets' only at a change
+        if outlet is None and keep:  # each second, perhaps; the outlets' only at a change
             self._defaults[name] = value
         return value
 
@@ -632,7 +637,7 @@ class Settings:
 
     def text(self, name: str) -> str:  # on demand: schema
         """The value for people: with its unit, secrets only as set or not."""
-        return words(self.entry(name), self.get(name))
+        return words(self.entry(name), self.get(name, False))
 
     def set(self, name: str, value):  # on demand: change
         """Check a value (or its text) and put it in force; returns what is now stored.
@@ -649,7 +654,7 @@ class Settings:
     def _fit(self, new: dict):  # on demand: change
         """SettingError when `new` values do not go with each other, the others, or the board."""
         for name in new:
-            if name[: name.find(".")] in _RULED:
+            if name[: name.find(".")] in _RULED or name.endswith(".gfci"):
                 from firmware.storage import settings_rules
 
                 try:
@@ -660,7 +665,7 @@ class Settings:
 
     def _put(self, entry, value):  # on demand: change
         name = entry[NAME]
-        before = self.get(name)
+        before = self.get(name, False)
         if value == before:
             return
         self._disabled = None
@@ -671,12 +676,30 @@ class Settings:
         if entry[FLAGS] & REBOOT:
             if self._reboot.setdefault(name, before) == value:
                 self._reboot.pop(name)  # it is as it was at the start
+        if self._untold is not None:
+            self._untold.append(name)
+            return
         for hook in self._hooks:
             hook(name)
 
     def on_change(self, callback):
         """Have `callback(name)` called after a value changed (set, import_, defaults)."""
         self._hooks.append(callback)
+
+    def hold(self):
+        """Callbacks wait for tell(), which has to follow: what they do is deep, and so is what
+        changes a value; both together would not fit the chip's C stack (8 KB)."""
+        if self._untold is None:
+            self._untold = []
+
+    def tell(self) -> list:
+        """Call back for what was changed since hold(); the names."""
+        names = self._untold or []
+        self._untold = None
+        for name in names:
+            for hook in self._hooks:
+                hook(name)
+        return names
 
     def changed(self) -> list:  # on demand: schema
         """Names whose value is not saved yet."""
@@ -724,7 +747,7 @@ class Settings:
         changed = []
         for entry in entries:
             name = entry[NAME]
-            if new[name] != self.get(name):
+            if new[name] != self.get(name, False):
                 changed.append(name)
                 self._put(entry, new[name])
         return changed
@@ -778,12 +801,16 @@ class Settings:
                     self._values[name] = value
             except SettingError as error:
                 refused.append(str(error) + ", its default is used")
-        try:
-            self._fit(dict(self._values))
-        except SettingError as error:
-            refused.append("%s, the defaults of its group are used" % error)
-            for name in list(self._values):
-                if name[: name.find(".")] in _RULED:
+        while True:  # one clash after another; each takes something out
+            try:
+                self._fit(dict(self._values))
+                break
+            except SettingError as error:
+                names = [name for name in error.names if name in self._values]
+                refused.append(
+                    "%s, the default of %s is used" % (error, " and ".join(names) or "all")
+                )
+                for name in names or list(self._values):
                     self._values.pop(name)
         if refused:
             note = "; ".join(([note] if note else []) + refused)

@@ -10,6 +10,9 @@ _PAIRS = (
     ("supply.over_percent", "supply.high_percent"),
     ("temperature.derate_c", "temperature.trip_c"),
 )
+# What falls back with a charger that cannot be: bed240 is an outlet then, whose plug may be a
+# car's, and must not go on by itself.
+_CHARGER = ("vehicle.enabled", "bed240.after_boot")
 # What the board must have for a setting to be anything but its default.
 _NEEDS = (
     ("gfci.input", "gfci"),
@@ -17,6 +20,13 @@ _NEEDS = (
     ("temperature.sensor", "temperature"),
     ("grid.island_input", "island"),
 )
+
+
+def _clash(text: str, *names) -> SettingError:
+    """What to raise; `names`: of a stored file these fall back."""
+    error = SettingError(text)
+    error.names = names
+    return error
 
 
 def fit(settings, board, new: dict):
@@ -29,39 +39,60 @@ def fit(settings, board, new: dict):
                 name, what, than, bound = low, "below", high, most
                 if low not in new:
                     name, what, than, bound = high, "above", low, least
-                raise SettingError(
+                raise _clash(
                     "%s: '%s' is not allowed (allowed: %s %s, which is %s)"
-                    % (name, new[name], what, than, bound)
+                    % (name, new[name], what, than, bound),
+                    low,
+                    high,
                 )
     get = settings.get
+    # What is lowered below it later holds at once: the least of them counts.
+    watts = new.get("grid.power_w")
+    if watts is not None and watts != get("grid.power_w"):
+        for most in ("grid.most_w", "grid.rating_w"):
+            if most not in new and watts > get(most):
+                raise _clash(
+                    "grid.power_w: '%s' is not allowed (allowed: 0 to %s W, which is %s)"
+                    % (watts, get(most), most),
+                    "grid.power_w",
+                )
     if new.get("vehicle.enabled", get("vehicle.enabled")):
         if board.power is None:
-            raise SettingError(
-                "vehicle.enabled: board %s has no charger (allowed: off)" % board.name
+            raise _clash(
+                "vehicle.enabled: board %s has no charger (allowed: off)" % board.name, *_CHARGER
             )
         source = new.get("vehicle.gfci", get("vehicle.gfci"))
         if source != "breaker" and new.get("gfci.input", get("gfci.input")) == "none":
-            raise SettingError(
+            raise _clash(
                 "vehicle.enabled: no car without a ground-fault interrupter (allowed: first wire "
-                "one to gfci.input, or set vehicle.gfci breaker when bed240's circuit has its own)"
+                "one to gfci.input, or set vehicle.gfci breaker when bed240's circuit has its "
+                "own)",
+                *_CHARGER,
             )
-    if new.get("vehicle.gfci") == "tested":
+    if new.get("vehicle.gfci", get("vehicle.gfci")) == "tested":
         if board.power is None or "ground_test" not in board.power:
-            raise SettingError(
+            raise _clash(
                 "vehicle.gfci: board %s has no pin for the test (allowed: input or breaker)"
-                % board.name
+                % board.name,
+                "vehicle.gfci",
             )
         for outlet in board.outlets:
-            if outlet.name != "bed240" and settings.outlet(outlet.index, "gfci"):
-                raise SettingError(
-                    "vehicle.gfci: a test would trip %s, too (allowed: first set %s.gfci off)"
-                    % (outlet.name, outlet.name)
+            name = outlet.name + ".gfci"
+            if outlet.name != "bed240" and new.get(name, get(name)):
+                if name in new:
+                    text = "%s: a test would trip it (allowed: off, while vehicle.gfci is tested)"
+                    raise _clash(text % name, "vehicle.gfci")
+                raise _clash(
+                    "vehicle.gfci: a test would trip %s, too (allowed: first set %s off)"
+                    % (outlet.name, name),
+                    "vehicle.gfci",
                 )
     if new.get("tariff.peak"):
         _span(new["tariff.peak"])
     if new.get("grid.enabled") and board.power is None:
-        raise SettingError(
-            "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name
+        raise _clash(
+            "grid.enabled: board %s exports nothing to a grid (allowed: off)" % board.name,
+            "grid.enabled",
         )
     for name, other in (("grid.profile", "supply.hz"), ("supply.hz", "grid.profile")):
         both = (
@@ -69,21 +100,24 @@ def fit(settings, board, new: dict):
             new.get("supply.hz", get("supply.hz")),
         )
         if name in new and both == ("ieee1547", 50):
-            raise SettingError(
+            raise _clash(
                 "%s: '%s' is not allowed (allowed: what goes with %s %s; ieee1547 is for 60 Hz, "
-                "and there is no profile for 50 Hz)" % (name, new[name], other, get(other))
+                "and there is no profile for 50 Hz)" % (name, new[name], other, get(other)),
+                "grid.profile",
             )
     if new.get("home.mode", "off") != "off" and board.power is None:
-        raise SettingError(
-            "home.mode: board %s has no transfer switch (allowed: off)" % board.name
+        raise _clash(
+            "home.mode: board %s has no transfer switch (allowed: off)" % board.name,
+            "home.mode",
         )
     for name, thing in _NEEDS:
         if name in new and thing not in board.inputs and board.aux(thing) < 0:
             default = next(row[DEFAULT] for row in SCHEMA if row[NAME] == name)
             if new[name] != default:
-                raise SettingError(
+                raise _clash(
                     "%s: board %s has no input '%s' (allowed: %s)"
-                    % (name, board.name, thing, settings.text(name))
+                    % (name, board.name, thing, default or "auto"),
+                    name,
                 )
 
 
@@ -97,6 +131,7 @@ def _span(text):
             return
         except schedule.ScheduleError as error:
             why = str(error)
-    raise SettingError(
-        "tariff.peak: %s (allowed: days and times like mon-fri 17:00-21:00, or nothing)" % why
+    raise _clash(
+        "tariff.peak: %s (allowed: days and times like mon-fri 17:00-21:00, or nothing)" % why,
+        "tariff.peak",
     )

@@ -10,6 +10,7 @@ import time
 
 from micropython import const
 
+from firmware import pieces
 from firmware.storage import files
 from firmware.storage.strip import BLOCK, MAGIC, NAME
 
@@ -35,6 +36,8 @@ def _named(device) -> dict:
     head = bytearray(NAME)
     read = device.readblocks
     for block in range(device.ioctl(4, 0)):  # 212 of them: each turn counts
+        if not block & 31:
+            pieces.breathe()
         read(block, head, 0)
         if (head[0] == 0x54 or head[1] == 0x47) and _differ(head) < 2:
             name = bytes(head)
@@ -78,15 +81,20 @@ def make(device, folder: str, number: int) -> int:
         room = os.statvfs(folder)
         if room[0] * room[3] < _SPARE * BLOCK:
             return -1
+        pieces.breathe()
         files.make_folder(files.join(folder, "strip"))
         files.remove(path)
+        pieces.breathe()
         with open(path, "wb") as stream:
             # the number and the time, should the chip's noise be none (the emulator's is not)
             stream.write(MAGIC + os.urandom(NAME - 9) + bytes((number,)))
             stream.write(time.ticks_us().to_bytes(4, "little"))
-            for _ in range(15):
+            for i in range(15):
                 stream.write(b"\xff" * 256)
+                if i & 3 == 3:
+                    pieces.breathe()
             stream.write(b"\xff" * (256 - NAME))
     except OSError as error:
         raise files.StorageError("cannot write %s: %s" % (path, files.why(error)))
+    pieces.breathe()
     return _block_of(path, _named(device))

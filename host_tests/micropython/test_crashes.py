@@ -7,12 +7,10 @@ on as the real one does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tools.simulator.device import ROOT, SimulatedDevice
+from host_tests.micropython.running import plant
+from tools.simulator.device import SimulatedDevice
 
 _CONTROL_CRASH = """
 import os
@@ -40,22 +38,8 @@ keeper.Keeper.turn = turn
 """
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Path]:
-    """The repository's tree, with room for a main.py of the test's own."""
-    root = tmp_path / f"tree-{tmp_path.name}"
-    root.mkdir()
-    for name in ("firmware", "lib", "boot.py"):
-        (root / name).symlink_to(ROOT / name)
-    yield root
-
-
-def _plant(tree: Path, defect: str) -> None:
-    (tree / "main.py").write_text(defect + (ROOT / "main.py").read_text())
-
-
 def test_a_crash_of_the_control_lane_opens_the_relays_and_is_on_record(tree: Path) -> None:
-    _plant(tree, _CONTROL_CRASH)
+    plant(tree, _CONTROL_CRASH)
     settings = {"bed1.after_boot": "on"}
     with SimulatedDevice("simulated", root=tree, settings=settings) as device:
         device.run(2.5)
@@ -76,7 +60,7 @@ def test_a_crash_of_the_control_lane_opens_the_relays_and_is_on_record(tree: Pat
 
 
 def test_a_crash_of_an_outer_task_leaves_protection_alone(tree: Path) -> None:
-    _plant(tree, _TASK_CRASH)
+    plant(tree, _TASK_CRASH)
     with SimulatedDevice("simulated", root=tree) as device:
         device.run(1.5)
         device.type("on bed1")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from host_tests.micropython.running import answer
 
 # Erases of any block in ten years, and the blocks of a Pico W's file system that are free.
 ERASES_MAX = 10_000
@@ -19,18 +15,7 @@ MINUTES = 10 * 365.25 * 24 * 60
 
 
 def run(micropython: str, script: str, *args: str, heap: str = "190k") -> dict[str, Any]:
-    done = subprocess.run(
-        [micropython, "-X", f"heapsize={heap}", f"host_tests/micropython/device/{script}", *args],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return answer(micropython, script, *args, heap=heap, timeout_s=250)
 
 
 def test_heap(micropython: str) -> None:

@@ -239,14 +239,18 @@ def test_good_checksum_over_nonsense(own, folder, payload):
     assert own.get("bed1.limit_a") == 20
 
 
-def test_torn_at_every_length_falls_back_to_previous_then_defaults(own, folder):
-    own.set("bed1.limit_a", 11)
-    own.save()
-    own.set("bed1.limit_a", 12)
-    own.save()
+def saved_twice(own, folder):
+    """Path and bytes of the second version: bed1's limit is 12 A there, 11 A in the first."""
+    for amps in (11, 12):
+        own.set("bed1.limit_a", amps)
+        own.save()
     path = folder + "/settings.json"
     with open(path, "rb") as stream:
-        whole = stream.read()
+        return path, stream.read()
+
+
+def test_torn_at_every_length_falls_back_to_previous_then_defaults(own, folder):
+    path, whole = saved_twice(own, folder)
     for length in range(len(whole)):
         with open(path, "wb") as stream:
             stream.write(whole[:length])
@@ -393,9 +397,97 @@ def test_stored_values_that_do_not_go_together_are_not_used(folder):
     settings.write_file(folder, stored)
     made = Settings(BOARD, folder)
     made.load()
-    assert "temperature.derate_c" in made.load_report and "defaults" in made.load_report
+    assert "temperature.derate_c" in made.load_report
+    assert "the default of temperature.derate_c and temperature.trip_c is" in made.load_report
     assert made.get("temperature.trip_c") == 85 and made.get("temperature.derate_c") == 70
     assert made.get("bed1.limit_a") == 12
+
+
+HOME = board.load("simulated_home")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "falls"),
+    [
+        ({"supply.loss_percent": 70, "supply.under_percent": 60}, None),
+        (
+            {"supply.loss_percent": 70, "supply.under_percent": 60, "bed1.limit_a": 15},
+            ["supply.loss_percent", "supply.under_percent"],
+        ),
+        ({"grid.profile": "ieee1547", "supply.hz": 50}, ["grid.profile"]),
+        ({"vehicle.enabled": True, "bed240.after_boot": "on"}, None),
+        ({"vehicle.gfci": "tested"}, None),
+    ],
+)
+def test_only_what_contradicts_falls_back_and_all_of_it_is_said(folder, wrong, falls):
+    good = {
+        "supply.over_percent": 112,
+        "home.mode": "manual",
+        "home.ride_ms": 800,
+        "vehicle.most_a": 16,
+        "tariff.peak": "mon-fri 17:00-21:00",
+        "temperature.trip_c": 90,
+        "cabin1.gfci": False,
+    }
+    settings.write_file(folder, {**good, **wrong})
+    made = Settings(HOME, folder)
+    made.load()
+    for name, value in good.items():
+        assert made.get(name) == value, name
+    for name, value in wrong.items():
+        lost = falls is None or name in falls
+        assert made.get(name) == (made.entry(name)[5] if lost else value), name
+        assert not lost or name in made.load_report
+    # and what is left goes together
+    again = Settings(HOME, folder)
+    again.import_(made.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "value", "says"),
+    [
+        ({}, "grid.power_w", 6000, "0 to 5000 W, which is grid.most_w"),
+        (
+            {"grid.most_w": 15_000, "grid.rating_w": 10_000},
+            "grid.power_w",
+            12_000,
+            "0 to 10000 W, which is grid.rating_w",
+        ),
+        ({"grid.power_w": 4000, "grid.most_w": 3000}, "grid.power_w", 3500, "0 to 3000 W"),
+    ],
+)
+def test_what_is_exported_is_never_above_what_may_be(before, name, value, says):
+    made = Settings(HOME, "")
+    made.import_(before)
+    was = made.get(name)
+    with pytest.raises(SettingError, match="^" + name) as caught:
+        made.set(name, value)
+    assert says in str(caught.value) and made.get(name) == was
+
+
+def test_a_lower_limit_of_the_export_holds_whatever_is_wanted(folder):
+    made = Settings(HOME, folder)
+    made.set("grid.power_w", 4000)
+    made.set("grid.most_w", 3000)
+    made.save()
+    again = Settings(HOME, folder)
+    again.load()
+    assert again.load_report == "" and again.get("grid.power_w") == 4000
+    fresh = Settings(HOME, "")
+    fresh.import_(again.snapshot())
+    assert fresh.get("grid.most_w") == 3000
+
+
+def test_a_tested_detector_stays_bed240_s_alone():
+    made = Settings(HOME, "")
+    others = [x.name for x in HOME.outlets if x.name != "bed240"]
+    made.import_({x + ".gfci": False for x in others} | {"gfci.input": "high"})
+    made.set("vehicle.gfci", "tested")
+    with pytest.raises(SettingError, match=r"^bed1\.gfci: a test would trip it"):
+        made.set("bed1.gfci", True)
+    assert made.get("bed1.gfci") is False
+    made.set("vehicle.gfci", "input")
+    made.set("bed1.gfci", True)
 
 
 def test_every_setting_says_what_it_does_and_no_text_is_left_over():
@@ -420,13 +512,8 @@ def test_what_is_switched_off_is_listed(own):
 
 
 def test_every_flipped_byte_is_noticed_and_the_previous_version_used(own, folder):
-    own.set("bed1.limit_a", 11)
-    own.save()
-    own.set("bed1.limit_a", 12)
-    own.save()
-    path = folder + "/settings.json"
-    with open(path, "rb") as stream:
-        whole = bytearray(stream.read())
+    path, content = saved_twice(own, folder)
+    whole = bytearray(content)
     for i in range(len(whole)):
         for mask in (0x01, 0x20, 0x80, 0xFF):
             whole[i] ^= mask

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools import saving
 from tools.client import Board
 from tools.progress import ToolError
 
@@ -33,10 +34,7 @@ def save(board: Board, path: Path) -> dict[str, Any]:
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "calibration": calibration,
     }
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        raise ToolError(f"cannot write {path}: {error.strerror}") from None
+    saving.save(path, json.dumps(content, indent=1) + "\n")
     return calibration
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tools import saving
 from tools.client import Board, CommandRefused
 from tools.progress import ToolError
 
@@ -54,10 +55,7 @@ def save(board: Board, path: Path, changed: bool = False) -> dict[str, Any]:
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         **export(board, changed),
     }
-    try:
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise ToolError(f"cannot write {path}: {error.strerror}") from None
+    saving.save(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return content
 
 
