@@ -19,6 +19,7 @@ def _record(error):
 
         from firmware.storage import files
 
+        files.defer(None)  # no stage counts any more: the relays are open
         text = io.StringIO()
         sys.print_exception(error, text)
         files.make_folder("data")
@@ -29,6 +30,9 @@ def _record(error):
 
 def _main():
     try:
+        from firmware import pieces
+
+        pieces.make_room()
         from firmware.app import App
 
         app = App()

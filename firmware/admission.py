@@ -32,6 +32,10 @@ def full(controller, index: int, limit, force: bool) -> str:
     else:
         carries = _amount(dispatch, limit, dispatch.expected(limit))
         text += ", and %s carries %s of %s" % (name, carries, of)
+        if controller.gangs is not None and dispatch.kept(index, limit):
+            text += ", beside %s for the car" % _amount(
+                dispatch, limit, dispatch.kept(index, limit)
+            )
     if dispatch.refuses(index, True) is None:
         return text + " (--force tries)"
     if force:

@@ -28,11 +28,14 @@ _LINK_S = 5  # how soon a new link is noticed
 _RETRY_S = 60
 _JOURNAL = 256  # events
 _JOURNAL_SMALL = 128
-_COLLECT = 4096  # bytes asked for between two collections, where holes in the heap count
-# The same where there is heap enough, see _sweep(). Calls of functions with many variables are in
-# it (100 KB/s when nothing goes on), though they give it back. More seldom is better: after a
-# collection each request searches the heap from its beginning, and the step's calls make some.
+# Bytes asked for between two collections, see _sweep(). Calls of functions with many variables are
+# in it (100 KB/s when nothing goes on), though they give it back. More seldom is better: a
+# collection takes 9 ms where the modules are frozen, and 22 ms where they are in the heap; there,
+# where holes in the heap count, it is done more often nevertheless.
 _GATHERED = 57344
+_GATHERED_LEAST = 4096
+_UNTOUCHED = 20_000  # bytes of heap that garbage must not lie in: no message would fit between
+_MEASURE_S = 10  # how often the free heap is looked at
 
 
 def _sampler(board):  # on demand: boot
@@ -50,12 +53,13 @@ class App:
 
     def __init__(self, board_name: str = "", folder: str = _FOLDER):  # on demand: boot
         self.version = __version__
+        self._small = gc.threshold() > 0  # the modules are in the heap, see tools/shrink.py
         self.folder = folder
         self.board = boards.load(board_name or boards.detect())
         self.fast = _sampler(self.board)
         self.clock = Clock()
         # 2 KB less where the modules are in the heap; all events are on flash, too
-        self.journal = Journal(_JOURNAL_SMALL if gc.threshold() > 0 else _JOURNAL)
+        self.journal = Journal(_JOURNAL_SMALL if self._small else _JOURNAL)
         more = FLOWS if self.board.power is not None else 0
         self.energy = Energy(folder, len(self.board.outlets), more)
         self.keeper = Keeper(self, system.flash(folder))
@@ -78,10 +82,11 @@ class App:
         self.supervisor = Supervisor(self.journal, self.watchdog)
         self.device_id = self.settings.get("device.id") or "tailgate-" + system.unique_id()[-6:]
         self._ended_badly = False
+        self._crash = None  # of the control lane's turn in the middle of another task
         self._stop = ""  # why the firmware ends: reboot or exit
         self._stop_by = events.BY_CONTROL
-        self._soon = _GATHERED  # bytes: so much garbage is collected between two windows,
-        self._late = -1  # and so much in any case; -1: when the heap is full
+        self._gathered = _GATHERED_LEAST if self._small else _GATHERED
+        self._measured_s = _MEASURE_S  # MQTT's buffers are there by then
         self.mqtt = None
         self.network = network.make(self)
         self._load()
@@ -122,7 +127,7 @@ class App:
         """Task: the console. Where the modules are kept in the heap (stock images), it is loaded
         when somebody types: a board that only talks MQTT has 35 KB more to work with, and it takes
         half a second."""
-        if gc.threshold() <= 0 and gc.mem_free() > _PLENTY:
+        if not self._small and gc.mem_free() > _PLENTY:
             self._load_console()
         while self._console is None and not system.has_input():
             await asyncio.sleep_ms(_LISTEN_MS)
@@ -206,7 +211,7 @@ class App:
         if self.network is not None:
             self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
-        pieces.serve(self.breathe, gc.threshold() > 0)
+        pieces.serve(self.breathe, self._small)
         control = asyncio.create_task(self._control())
         self._tasks = tasks = self._start()
         # The control task is not guarded: when it fails, relays open and the chip restarts.
@@ -233,12 +238,11 @@ class App:
             tasks.append(asyncio.create_task(guard("network", self.network.run)))
         if self.mqtt is not None:
             tasks.append(asyncio.create_task(guard("mqtt", self.mqtt.run)))
-        if gc.threshold() > 0:  # the modules are in the heap, see tools/shrink.py
-            gc.threshold(_COLLECT)
+        if self._small:
             pieces.forget()
-            gc.collect()
-            self._soon = _COLLECT
-        self._late = gc.threshold()
+        pieces.let_go()
+        gc.collect()
+        gc.threshold(self._gathered if self._small else -1)
         return tasks
 
     async def _control(self):
@@ -247,6 +251,8 @@ class App:
         sleep_ms = asyncio.sleep_ms
         step = controller.step
         while not self._stop:
+            if self._crash is not None:
+                raise self._crash
             if step():
                 self._sweep()
             beat()
@@ -260,12 +266,20 @@ class App:
         """A window is done, and the next one a cycle away: what has gathered on the heap is
         collected now, when it delays the control lane least, and not in a task's turn."""
         threshold = gc.threshold
-        threshold(self._soon)
+        gathered = self._gathered
+        threshold(gathered - (gathered >> 2))
         try:
             object()  # when memory is asked for, a collection that is due is made
         except MemoryError:
             pass
-        threshold(self._late)
+        if self._small:
+            threshold(gathered)
+            if self.clock.now_s >= self._measured_s:
+                self._measured_s = self.clock.now_s + _MEASURE_S
+                free = gc.mem_free() - _UNTOUCHED
+                self._gathered = max(_GATHERED_LEAST, min(free, _GATHERED))
+        else:
+            threshold(-1)  # when the heap is full
         self.controller.step()
 
     async def _goodbye(self):  # on demand
@@ -348,15 +362,19 @@ class App:
         for outlet in self.board.outlets:
             choice = self.settings.outlet(outlet.index, "after_boot")
             if choice == "on" or (choice == "last" and outlet.name in self.keeper.latch_store.on):
-                self.controller.command("on", outlet.index, events.BY_BOOT)
-                await asyncio.sleep_ms(500)  # one inrush at a time
+                self.controller.later(outlet.index, events.BY_BOOT)  # one inrush at a time
 
     # -- for commands --------------------------------------------------------------------------
 
     def breathe(self):
         """In the middle of what takes long: the control lane's turn."""
-        if self.controller.step():
-            self._sweep()
+        try:
+            if self.controller.step():
+                self._sweep()
+        except Exception as error:  # whoever called this may survive it, and must not
+            self.fast.open_all()
+            self._crash = error  # type: ignore[assignment]
+            raise
         self.supervisor.beat()
         self.watchdog.feed()
 

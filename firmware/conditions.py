@@ -144,6 +144,9 @@ class Conditions:
         for outlet in c.outlets:
             mask = self.masks[outlet.index] & stages.active
             on = o.energised(outlet.state)
+            if mask and c.pending >> outlet.index & 1:  # nothing starts because the supply returns
+                c.pending &= ~(1 << outlet.index)
+                c.journal.add(events.REFUSED, outlet.index, stages.why(mask), 0, c.pending_by)
             # A shed outlet would come back by itself: after a fault of the supply it may.
             if mask & _LATCH_SHED and outlet.state == o.SHED:
                 on = True

@@ -177,7 +177,7 @@ class Controller:
         self.limits_set = 0  # how often, for that
         self.checking = False  # its first round is not over
         self.pending = 0  # bits: to be switched on one after another, see later()
-        self._pending_by = events.BY_CONTROL
+        self.pending_by = events.BY_CONTROL
         self._pending_force = False
         self.latch_dirty = False  # storage has something to save
         self.stalls = 0  # windows came late and merged
@@ -434,6 +434,7 @@ class Controller:
 
     def _lease_was_lost(self):
         self.fast.acknowledge_lease()
+        self.pending = 0
         for outlet in self.outlets:
             if o.energised(outlet.state):
                 self._move(outlet, o.E_FAULT, events.FAULT, events.LEASE_LOST, 0, events.BY_FAST)
@@ -522,6 +523,7 @@ class Controller:
                 refused = o.step(outlet.state, o.E_TRIP) & 15 == o.REFUSE
                 amps = 0 if refused else self.fast.excursion(m.index)  # goes with the trip
                 self.fast.acknowledge_trip(outlet.index)
+                self.pending &= ~(1 << outlet.index)
                 if ground:
                     if o.energised(outlet.state) or outlet.state == o.SHED:
                         self._trip(outlet, events.GROUND_FAULT, 0, events.BY_FAST)
@@ -692,7 +694,7 @@ class Controller:
                 return ""
             if self.station is not None and self.station.eases(index):
                 self.pending |= 1 << index  # close_next() asks again
-                self._pending_by = source
+                self.pending_by = source
                 self._pending_force = force
                 return ""
             if outlet.state == o.SHED:
@@ -724,7 +726,7 @@ class Controller:
             self.journal.note(events.REFUSED, index, reason, 0, source)
         elif not o.energised(outlet.state):
             self.pending |= 1 << index
-            self._pending_by = source
+            self.pending_by = source
             self._pending_force = force
         return text
 
@@ -733,7 +735,7 @@ class Controller:
         if self.pending:
             for i in self.dispatch.order:
                 if self.pending >> i & 1:
-                    self.command("on", i, self._pending_by, self._pending_force)
+                    self.command("on", i, self.pending_by, self._pending_force)
                     return
 
     def warning(self, name: str) -> str:
@@ -756,15 +758,14 @@ class Controller:
         if not self.starting and not self._is_silent:
             self.fast.contactor(True)
 
-    def _may_close(self, outlet, force: bool, inside: bool = False) -> tuple:  # on demand
-        """(0, "") or (reason code, sentence that goes on from "<outlet>: "). `inside`: asked by
-        who switches the outlet's gang, see Gangs.ready()."""
+    def _may_close(self, outlet, force: bool) -> tuple:  # on demand
+        """(0, "") or (reason code, sentence that goes on from "<outlet>: ")."""
         name = outlet.name
         state = outlet.state
         if o.energised(state):
             return 0, ""
         gang = outlet.outlet.gang
-        if gang and not inside:
+        if gang:
             return events.NOT_ALLOWED, "%s is fed by the transfer switch: %s start" % (gang, gang)
         if self.unfit:
             return events.SELFTEST, self._words("unfit")
@@ -798,7 +799,7 @@ class Controller:
             return reason, "not now: " + why(reason)
         if outlet.thermal.is_hot():
             return events.HOT, self._hot_text(outlet)
-        if self.station is not None and not inside:
+        if self.station is not None:
             reason, text = self.station.blocks(outlet.index)
             if reason:
                 return reason, text
@@ -826,6 +827,10 @@ class Controller:
         reason = self.conditions.blocks(outlet.index)
         if reason and outlet.reason in conditions.WHY:
             return reason, "the cause is still there (%s)" % why(reason)
+        if self.station is not None:
+            reason, text = self.station.resists(outlet.index)
+            if reason:
+                return reason, text
         if state == o.FAULT:
             if outlet.reason == events.WELDED and not force:
                 return events.WELDED, "have the relay replaced, then reset %s --force" % name

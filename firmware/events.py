@@ -64,7 +64,7 @@ KINDS = (  # on demand
 NONE = const(0)
 COMMAND = const(1)
 THERMAL = const(2)  # the outlet's heat curve
-PEAK = const(3)  # one sample above the peak limit
+PEAK = const(3)  # two samples in a row above the peak limit
 SHORT_TIME = const(4)  # RMS of some cycles above the short-time limit
 LEG = const(5)  # a leg above its limit
 TOTAL = const(6)  # the sum of all outlets above its limit
@@ -128,6 +128,7 @@ STORM = const(63)  # storm watch began or ended
 NOT_CEASED = const(64)  # the inverter gives current that is not permitted
 DONE = const(65)  # what was asked for has been delivered
 DOUBT = const(66)  # a state of charge that cannot be
+VEHICLE = const(67)  # a car comes first
 
 REASONS = (  # on demand
     "none",
@@ -197,6 +198,7 @@ REASONS = (  # on demand
     "not_ceased",
     "done",
     "doubt",
+    "vehicle",
 )
 
 # -- sources: who ---------------------------------------------------------------------------

@@ -13,6 +13,12 @@ _in_place: list = []  # what has them run from flash, while many are loaded
 _deep = [0]  # modules whose loading has begun
 _lane: list = []  # what has the control lane's turn, while a firmware runs
 _small: list = []  # whether its heap is
+_room: list = []  # the beginning of the heap, while what stays is loaded above it
+_COLLECT = 3072  # bytes between two collections while something is loaded that stays
+# What the firmware needs, bytes: with its modules in the heap, and without.
+_NEEDED = 150_000
+_NEEDED_FROZEN = 100_000
+_LOW = 40_000
 
 
 class _Disk:
@@ -37,6 +43,23 @@ class _Disk:
         return place(self._number)
 
 
+def make_room():
+    """At the start: hold the beginning of the heap, as much as will be left in the end. After a
+    collection each request searches the heap from there, and calls of large functions are
+    requests: with the free part first a control step takes a third less time. A heap that grows
+    (ESP32) has nothing to hold; the simulator has a room of its own."""
+    loads = gc.threshold() > 0  # modules into the heap, see tools/shrink.py
+    if loads or sys.platform == "rp2":
+        size = gc.mem_free() - (_NEEDED if loads else _NEEDED_FROZEN)
+        if size > 0:
+            _room.append(bytearray(size))
+
+
+def let_go():
+    """All is loaded that stays: the room is for data now."""
+    _room.clear()
+
+
 def place(number: int):
     """The file of all modules, opened where one begins."""
     file = open(_MODULES, "rb")
@@ -49,6 +72,8 @@ def _read(number: int):
     """Load a module from the file of all modules (tools/pack.py)."""
     import vfs
 
+    if _room and gc.mem_free() < _LOW:
+        _room.clear()
     deep = _deep[0]
     name = "_%d" % deep
     folder = "/" + name
@@ -70,7 +95,14 @@ def load(name):
         return __import__(name, None, None, ("__name__",))
     module = _loaded.get(name)
     if module is None:
-        module = _loaded[name] = _read(name)
+        # code and garbage side by side would leave holes too small for a message
+        threshold = gc.threshold()
+        if not 0 < threshold < _COLLECT:
+            gc.threshold(_COLLECT)
+        try:
+            module = _loaded[name] = _read(name)
+        finally:
+            gc.threshold(threshold)
         if sys.platform == "rp2":
             try:
                 if not _in_place:
@@ -92,15 +124,13 @@ def once(name):
 
 def demand(number: int):
     """The module of a piece. One with a negative number (a group: its functions are likely to call
-    each other) stays until another piece is asked for, or forget(); at the start, when each is
-    asked for several times, as long as there is heap."""
+    each other) stays until another group is asked for, or forget()."""
     module = _stay.get(number)
-    if module is not None:
-        return module
-    _stay.clear()
-    module = _read(abs(number))
-    if number < 0:
-        _stay[number] = module
+    if module is None:
+        if number > 0:
+            return _read(number)
+        _stay.clear()
+        module = _stay[number] = _read(-number)
     return module
 
 
@@ -120,9 +150,16 @@ def late(me, name: str, table: str):
         raise AttributeError(name)
     words = table[at + 1 : table.find(" ", at + 1)].split(":")
     if len(words) > 2:
-        name = words[2]
-    function = getattr(demand(int(words[1])), name)
-    return lambda *args, **named: function(me, *args, **named)
+        there = words[2]
+    else:
+        there = name
+    # A function between would do as well, but the C stack is short (8 KB on the RP2040), and the
+    # scan's interrupt needs some of it, however deep the call is.
+    kind = type(me)
+    setattr(kind, name, getattr(demand(int(words[1])), there))
+    method = getattr(me, name)
+    delattr(kind, name)
+    return method
 
 
 def serve(turn=None, is_small: bool = False):

@@ -50,6 +50,7 @@ SOCK_STREAM = 1
 count = {"connections": 0, "messages": 0, "published": 0, "bytes": 0, "handshakes": 0}
 turn_us = 0  # longest turn of one of MQTT's tasks
 _since = 0  # when the one began that is under way
+_ours = False  # whether one is: others, such as storage, breathe, too
 _open = None  # the connection that the user writes to
 _device = b""
 
@@ -170,7 +171,8 @@ class _Asyncio:
 
 def _until_now():
     global turn_us
-    turn_us = max(turn_us, time.ticks_diff(time.ticks_us(), _since))
+    if _ours:
+        turn_us = max(turn_us, time.ticks_diff(time.ticks_us(), _since))
 
 
 def _breathing(breathe):
@@ -186,10 +188,11 @@ def _breathing(breathe):
 
 
 def _timed(coro):
-    global _since
+    global _since, _ours
     error = None
     while True:
         _since = time.ticks_us()
+        _ours = True
         try:
             if error is None:
                 coro.send(None)
@@ -199,6 +202,7 @@ def _timed(coro):
             return
         finally:
             _until_now()
+            _ours = False
         error = None
         try:
             yield
@@ -264,4 +268,13 @@ def start(app, words):
     return tasks
 
 
-sys.modules["socket"] = sys.modules[__name__]
+class _Socket:
+    """The module `socket`: the names above. (In main.py of stock.py they are in no module.)"""
+
+    def __getattr__(self, name):
+        if name not in globals():
+            raise AttributeError(name)
+        return globals()[name]
+
+
+sys.modules["socket"] = _Socket()

@@ -27,13 +27,13 @@ def ensure(say: Callable[[str], None] = step) -> Path:
     return IMAGE
 
 
-def mirror() -> None:
-    """Bring TREE, from which such images are built, up to date."""
+def mirror(tree: Path = TREE) -> None:
+    """Bring a tree, from which such images are built, up to date."""
     for folder in ("firmware", "lib"):
-        _mirror(ROOT / folder, TREE / folder)
+        _mirror(ROOT / folder, tree / folder)
     sources = ((ROOT / "boot.py", "boot.py"), (_MAIN, "main.py"), (_BROKER, "lib/busy_broker.py"))
     for source, name in sources:
-        shutil.copy2(source, TREE / name)
+        shutil.copy2(source, tree / name)
 
 
 def _mirror(source: Path, target: Path) -> None:

@@ -7,6 +7,10 @@ import gc
 import json
 import time
 
+from firmware import pieces
+
+pieces.make_room()
+
 from firmware import report
 from firmware.app import App
 from firmware.interfaces import commands
