@@ -32,11 +32,14 @@ run: setup ## the firmware on real MicroPython against a simulated truck [SCENAR
 	@$(VENV) -m tools.simulator.run $(if $(SCENARIO),--scenario "$(SCENARIO)") $(if $(SPEED),--speed "$(SPEED)") $(ARGS)
 
 test: setup ## style, types and all tests: CPython, the unix port, the emulated chip, scenarios [JOBS=1] [PYTEST_ARGS=...]
-	@$(VENV) -m tools.lint
+	@$(VENV) -m tools.lint & lint=$$!
+	trap 'kill $$lint 2>/dev/null || true' EXIT
 	$(VENV) -m tools.runtime.unix
 	$(VENV) -m tools.emulator.prepare
+	wait $$lint
+	trap - EXIT
 	echo "- running the tests" >&2
-	$(VENV) -m pytest host_tests $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile --no-loadscope-reorder) $(PYTEST_ARGS)
+	$(VENV) -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist=loadfile --no-loadscope-reorder) $(PYTEST_ARGS)
 
 lint: setup ## style and types, of host code and of firmware
 	@$(VENV) -m tools.lint

@@ -12,19 +12,6 @@ from collections.abc import Callable
 TICKS_PERIOD = 1 << 30
 
 
-class Clock:
-    """A clock that a test turns by hand; hand its `now_us` method to `install()`."""
-
-    def __init__(self, now_us: int = 0) -> None:
-        self.us = now_us
-
-    def now_us(self) -> int:
-        return self.us
-
-    def advance_ms(self, ms: int) -> None:
-        self.us += ms * 1000
-
-
 def _wall_us() -> int:
     return time.monotonic_ns() // 1000
 

@@ -10,7 +10,7 @@ import pytest
 
 from firmware import board as boards
 from host_tests.emulator.conftest import Bench
-from host_tests.micropython.test_core_on_micropython import ROOT
+from host_tests.micropython.running import ROOT
 from tools import stage
 from tools.emulator import EmulatedPico
 from tools.simulator.truck import Truck

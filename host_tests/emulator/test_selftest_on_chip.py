@@ -7,7 +7,7 @@ from typing import Any
 
 from host_tests.emulator import rig
 from host_tests.emulator.conftest import Bench
-from host_tests.micropython.test_core_on_micropython import DEVICE, ROOT
+from host_tests.micropython.running import DEVICE, ROOT
 from tools import stage
 from tools.bench.chip import Chip
 from tools.emulator import EmulatedPico

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from host_tests.emulator.conftest import Bench
-from host_tests.micropython.test_core_on_micropython import DEVICE, ROOT, record
+from host_tests.micropython.running import DEVICE, ROOT
+from host_tests.micropython.test_core_on_micropython import record
 from tools import stage
 from tools.emulator import EmulatedPico
 

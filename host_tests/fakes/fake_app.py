@@ -4,22 +4,14 @@
 
 import time
 
-from firmware import board, events
-from firmware.clock import Clock
-from firmware.interfaces.commands import Commands
-from firmware.storage.energy import Energy
-from firmware.storage.journal import Journal
-from firmware.storage.settings import Settings
+from firmware import events
+from host_tests.fakes.bare_app import BareApp, BareController
 
 
-class FakeController:
-    """Switches instantly. `veto`: sentence with which every command is refused."""
+class FakeController(BareController):
+    """`veto`: sentence with which every command is refused; `log`: (verb, index, ticks_ms)."""
 
-    def __init__(self, app):
-        self._app = app
-        self.station = None
-        self.veto = ""
-        self.log = []  # (verb, outlet index, ticks_ms)
+    veto = ""
 
     def command(self, verb, index, source, force=False):
         app = self._app
@@ -29,17 +21,7 @@ class FakeController:
         if verb == "on" and app.states[index] == "tripped":
             app.journal.add(events.REFUSED, index, events.LATCHED, 0, source)
             return "tripped: reset it first"
-        kinds = {"on": events.ON, "off": events.OFF, "reset": events.RESET}
-        app.states[index] = "on" if verb == "on" else "off"
-        app.reasons[index] = ""
-        app.journal.add(kinds[verb], index, events.COMMAND, 0, source)
-        return ""
-
-    def later(self, index, source, force=False):
-        return self.command("on", index, source, force)
-
-    def warning(self, name):
-        return ""
+        return self.switch(verb, index, source)
 
 
 class FakeKeeper:
@@ -58,50 +40,26 @@ class FakeKeeper:
         return iter(())
 
 
-class FakeApp:
+class FakeApp(BareApp):
     """What interfaces see of the app, report included."""
 
     version = "0.0.1"
-    network = None
-    mqtt = None
+    no_reason = ""
 
     def __init__(self, **settings):
         """`settings`: values by name, with `__` for the dot: mqtt__host="127.0.0.1"."""
-        self.board = board.load("simulated")
-        self.settings = Settings(self.board, "")
+        BareApp.__init__(self, "simulated", "", 256, FakeController)
         for name in settings:
             self.settings.set(name.replace("__", "."), settings[name])
         self.device_id = self.settings.get("device.id") or "tailgate-0a0b0c"
-        self.journal = Journal(256)
         self.keeper = FakeKeeper()
-        self.clock = Clock()  # stands still; `offset_s` is the time of day
-        self.states = ["off"] * len(self.board.outlets)
-        self.reasons = [""] * len(self.board.outlets)
         self.energy_kwh = [0.0] * len(self.board.outlets)
-        self.controller = FakeController(self)
-        self.commands = Commands(self, self)
-        self.stopped = ""
-        self.energy = Energy("", len(self.board.outlets))
-
-    def totals_mwh(self):
-        kwh = [self.outlet(self, i)["energy_kwh"] for i in range(len(self.board.outlets))]
-        return [int(x * 1000000) for x in kwh]
 
     def breathe(self):
         """The control lane's turn, in the midst of what takes long: there is none here."""
 
-    def stop(self, why, by):
-        self.stopped = why
-        self.stopped_by = by
-
     def selftest(self):
         return [("relays", True, "all follow", 1)]
-
-    def trip(self, index):
-        """An outlet trips, as the control lane would record it."""
-        self.states[index] = "tripped"
-        self.reasons[index] = "thermal"
-        self.journal.add(events.TRIPPED, index, events.THERMAL, 27000, events.BY_CONTROL)
 
     # -- report: the shapes of firmware.report
 
@@ -125,10 +83,6 @@ class FakeApp:
             "trips": 0,
         }
 
-    def relays(self, app, outlets):
-        for row in outlets.values():
-            row["relay"] = {"operations": 12, "load_breaks": 3, "largest_break_a": 18}
-
     def state(self, app, rows=None):
         outlets = {}
         for i, outlet in enumerate(self.board.outlets):
@@ -149,14 +103,4 @@ class FakeApp:
             "outlets": outlets,
             "link": {"wifi": "up", "address": "10.0.0.7", "rssi_dbm": -61, "mqtt": "up"},
             "last_event": self.journal.last_seq,
-        }
-
-    def event(self, app, record):
-        return {
-            "seq": record[0],
-            "uptime_s": record[6] + record[7] / 1000,
-            "outlet": self.board.outlets[record[2]].name if record[2] >= 0 else None,
-            "event": events.name(events.KINDS, record[1]),
-            "reason": events.name(events.REASONS, record[3]),
-            "source": events.name(events.SOURCES, record[5]),
         }

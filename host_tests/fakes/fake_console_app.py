@@ -4,22 +4,16 @@
 
 import asyncio
 
-from firmware import board, events
-from firmware.clock import Clock
-from firmware.interfaces.commands import Commands
-from firmware.storage.energy import Energy
-from firmware.storage.journal import Journal
-from firmware.storage.settings import Settings
+from host_tests.fakes.bare_app import BareApp, BareController
 
 
-class FakeController:
-    """Switches instantly. `veto`: outlet index -> sentence with which it is refused."""
+class FakeController(BareController):
+    """`veto`: outlet index -> sentence with which it is refused; `log`: (verb, index, source,
+    force)."""
 
     def __init__(self, app):
-        self._app = app
-        self.station = None
+        BareController.__init__(self, app)
         self.veto = {}
-        self.log = []  # (verb, outlet index, source, force)
 
     def command(self, verb, index, source, force=False):
         self.log.append((verb, index, source, force))
@@ -27,15 +21,7 @@ class FakeController:
             self.log.pop(0)
         if index in self.veto and not force:
             return self.veto[index]
-        app = self._app
-        kinds = {"on": events.ON, "off": events.OFF, "reset": events.RESET}
-        app.states[index] = "on" if verb == "on" else "off"
-        app.reasons[index] = "none"
-        app.journal.add(kinds[verb], index, events.COMMAND, 0, source)
-        return ""
-
-    def later(self, index, source, force=False):
-        return self.command("on", index, source, force)
+        return self.switch(verb, index, source)
 
     def warning(self, name):
         if name == "leg.limit_a":
@@ -43,40 +29,21 @@ class FakeController:
         return ""
 
 
-class FakeApp:
-    """What console and commands see of the app. `amps`, `states`, `reasons` are by outlet."""
+class FakeApp(BareApp):
+    """What console and commands see of the app. `amps` are by outlet."""
 
     version = "0.1.0"
     device_id = "tg-0123456789"
-    network = None
-    mqtt = None
 
     def __init__(self, board_name="simulated", folder="data"):
-        self.board = board.load(board_name)
-        self.settings = Settings(self.board, folder)
-        self.journal = Journal(64)
-        self.states = ["off"] * len(self.board.outlets)
-        self.reasons = ["none"] * len(self.board.outlets)
+        BareApp.__init__(self, board_name, folder, 64, FakeController)
         self.amps = [0.0] * len(self.board.outlets)
         self.temperature_c = 31.25
-        self.controller = FakeController(self)
-        self.commands = Commands(self, self)
-        self.stopped = ""
         self.breaths = 0  # turns of the control lane in the middle of something
-        self.clock = Clock()
-        self.energy = Energy("", len(self.board.outlets))
         self.tests = [
             ("relays", True, "all follow", 1),
             ("settings", True, "checksum is right", None),
         ]
-
-    def totals_mwh(self):
-        kwh = [self.outlet(self, i)["energy_kwh"] for i in range(len(self.board.outlets))]
-        return [int(x * 1000000) for x in kwh]
-
-    def stop(self, why, by):
-        self.stopped = why
-        self.stopped_by = by
 
     def breathe(self):
         self.breaths += 1
@@ -85,11 +52,8 @@ class FakeApp:
         return self.tests
 
     def trip(self, index, milliamps=27300):
-        """An outlet trips, as the control lane would record it."""
-        self.states[index] = "tripped"
-        self.reasons[index] = "thermal"
         self.amps[index] = 0.0
-        self.journal.add(events.TRIPPED, index, events.THERMAL, milliamps, events.BY_CONTROL)
+        BareApp.trip(self, index, milliamps)
 
     # -- report
 
@@ -114,10 +78,6 @@ class FakeApp:
             "heat_percent": 12.5,
             "priority": self.settings.outlet(index, "priority"),
         }
-
-    def relays(self, app, outlets):
-        for row in outlets.values():
-            row["relay"] = {"operations": 12, "load_breaks": 3, "largest_break_a": 18}
 
     def state(self, app):
         outlets = {}
@@ -148,16 +108,9 @@ class FakeApp:
         }
 
     def event(self, app, record):
-        seq, kind, index, reason, value, source, uptime_s, ms, _when = record
-        return {
-            "seq": seq,
-            "uptime_s": uptime_s + ms / 1000,
-            "outlet": self.board.outlets[index].name if index >= 0 else None,
-            "event": events.name(events.KINDS, kind),
-            "reason": events.name(events.REASONS, reason),
-            "source": events.name(events.SOURCES, source),
-            "value": value,
-        }
+        told = BareApp.event(self, app, record)
+        told["value"] = record[4]
+        return told
 
 
 class FakePort:

@@ -31,7 +31,9 @@ class Sense:
         self.permille = [0, 0]
         self.low = self.high = 0
         self.mhz = 0
-        self.good = False
+        self.good = self.broken = False
+        self.code = 0
+        self.channels = [m for m in household.meter.channels if m.channel.kind == "sense"]
 
     def configure(self) -> None:
         """The settings have changed: the voltage here is nominal at 120 V."""
@@ -39,6 +41,17 @@ class Sense:
     def window(self, ms: int) -> None:
         volts, hz = self._household.street()
         self.show(volts, volts, hz)
+        broken = self._household.blind
+        if broken:
+            self.permille = [0, self.permille[1]]
+            self.low = 0
+            self.good = False
+            self.code = broken
+        self.broken = broken != 0
+
+    def deny(self) -> None:
+        """Energy comes in from a grid that does not show."""
+        self._household.blind = 2 | self.channels[0].index + 1 << 4
 
     def show(self, one: float, two: float, hz: float) -> None:
         self.permille = [round(one / 0.12), round(two / 0.12)]
@@ -59,7 +72,8 @@ class Keeper:
 
 class Household(WindowRig):
     """`grid`: volts of both legs, 0: it failed; `hz`; `weld`, `stick`: bits of contacts that do
-    not open, or close; `lies`: what an auxiliary contact says, whatever is.
+    not open, or close; `lies`: what an auxiliary contact says, whatever is. `blind`: the code of
+    a broken grid sensor, 0: they are sound.
     `volts`: the vehicle's. `before`: the same home before the chip restarted."""
 
     def __init__(
@@ -69,6 +83,7 @@ class Household(WindowRig):
         trusted: bool = True,
         **settings: Any,
     ) -> None:
+        self.blind: int = before.blind if before else 0
         self.grid: float = before.grid if before else 120.0
         self.hz: float = before.hz if before else 60.0
         self.weld: int = before.weld if before else 0

@@ -33,14 +33,15 @@ def merge(windows: Sequence[Window]) -> Window:
     merged = windows[0][:]
     if len(windows) == 1:
         return merged
+    words = list(zip(*windows, strict=True))
     merged[kernel.W_PERIODS] = len(windows)
-    merged[kernel.W_N] = sum(w[kernel.W_N] for w in windows)
+    merged[kernel.W_N] = sum(words[kernel.W_N])
     for at in range(kernel.SLOT_HEAD, len(merged), kernel.SLOT_CH):
-        merged[at] = sum(w[at] for w in windows)
+        merged[at] = sum(words[at])
         for product in (at + 1, at + 2, at + 5):
-            merged[product] = sum(w[product] >> kernel.MERGE_SHIFT for w in windows)
-        merged[at + 3] = min(w[at + 3] for w in windows)
-        merged[at + 4] = max(w[at + 4] for w in windows)
+            merged[product] = sum([x >> kernel.MERGE_SHIFT for x in words[product]])
+        merged[at + 3] = min(words[at + 3])
+        merged[at + 4] = max(words[at + 4])
     return merged
 
 

@@ -77,6 +77,10 @@ class Core:
         machine.reset(self.on_level)
         cpython.install(lambda: self.t_us)
         self.board = boards.load(board) if isinstance(board, str) else board
+        self._indexes = {outlet.name: outlet.index for outlet in self.board.outlets}
+        self._coils = {outlet.name: outlet.relay for outlet in self.board.outlets}
+        if self.board.contactor is not None:
+            self._coils["contactor"] = self.board.contactor
         self.lane = HostLane(self.board)
         self.journal = Journal()
         self.settings = Settings(self.board, "")
@@ -101,9 +105,7 @@ class Core:
         """A pin of the chip changed."""
 
     def index(self, name: str) -> int:
-        found: int = self.board.outlet_index(name)
-        assert found >= 0, name
-        return found
+        return self._indexes[name]
 
     def do(self, verb: str, name: str, force: bool = False) -> str:
         """A command as from the console; "" or why not."""
@@ -119,13 +121,7 @@ class Core:
 
     def coil(self, name: str) -> int:
         """Level of a relay pin, or of the contactor's."""
-        gpio = (
-            self.board.contactor
-            if name == "contactor"
-            else self.board.outlets[self.index(name)].relay
-        )
-        assert gpio is not None
-        return machine.levels.get(gpio, 0)
+        return machine.levels.get(self._coils[name], 0)
 
     def log(self) -> list[str]:
         """The journal in words: "bed1 tripped thermal"."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from host_tests.micropython import running
+from host_tests.micropython.running import ROOT
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +34,22 @@ def micropython() -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """The repository's tree, with room for a main.py of the test's own."""
+    return running.make_tree(tmp_path)
+
+
 class Device:
     """A MicroPython process that speaks JSON lines: `tell` writes one, `expect` waits for one."""
 
     def __init__(self, command: list[str]) -> None:
         # An argument of more than 255 bytes ends the unix port before it starts.
         assert all(len(word.encode()) <= 255 for word in command)
-        env = {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"}
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=env,
+            env=running.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -121,13 +126,7 @@ class Device:
 
     def kill(self) -> None:
         """As a power cut would."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(timeout=5)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        running.close(self.process)
 
 
 @pytest.fixture

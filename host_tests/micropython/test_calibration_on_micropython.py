@@ -287,26 +287,6 @@ def test_the_command_line(
     assert "is in force: v_l1" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "cannot read"),
-        ("{", "is no JSON file"),
-        ("[]", "holds no calibration"),
-        ('{"format":"tailgate-calibration-1"}', "holds no calibration"),
-    ],
-)
-def test_a_file_that_is_no_calibration(
-    tmp_path: Path, content: str | None, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "file.json"
-    if content is not None:
-        path.write_text(content)
-    assert command.main(["/dev/null", "--restore", str(path)]) == 1
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1
-
-
 def test_no_board_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     start = time.monotonic()
     assert command.main(["/dev/nonexistent", "--export"]) == 1

@@ -7,8 +7,6 @@ use it on a saved log or over MQTT.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import comtrade as reader
 import pytest
 
+from host_tests.micropython.running import lines
 from tools import client
 from tools.capture import __main__ as tool
 from tools.capture.record import Record, parse
@@ -24,7 +23,6 @@ from tools.runtime.broker import Mosquitto
 from tools.simulator.device import SimulatedDevice
 from tools.simulator.port import SimulatedPort
 
-ROOT = Path(__file__).resolve().parents[2]
 # The ESP32's converter gives whole millivolts, of which a code is half a one.
 ROUNDED = {"simulated": 0, "esp32": 1}
 ZERO = 2051  # mid-scale and the offset of bed1's sensor
@@ -217,17 +215,7 @@ def test_read_from_a_board(tmp_path: Path, way: str) -> None:
 
 def test_a_record_needs_small_places_only(micropython: str) -> None:
     """On a Pico W with a stock image some KB are free, and in pieces."""
-    script = str(Path(__file__).with_name("device") / "capture_heap.py")
-    done = subprocess.run(
-        [micropython, "-X", "heapsize=400k", script, "512", "7"],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    word, length, longest, free = done.stdout.split()
+    (said,) = lines(micropython, "capture_heap.py", "512", "7", heap="400k", timeout_s=60)
+    word, length, longest, free = said.split()
     assert word == "done" and int(length) > 11_000, "all eight channels"
     assert int(longest) <= 300 and int(free) < 4_500

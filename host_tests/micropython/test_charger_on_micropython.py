@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from host_tests.micropython.test_core_on_micropython import run
+from host_tests.micropython.running import lines
 
 
 def test_the_charger_allocates_nothing(micropython: str) -> None:
-    said = run(micropython, "charger_heap.py")
+    said = lines(micropython, "charger_heap.py")
     assert said[-1].startswith("done ") and int(said[-1].split()[1]) > 1500
     stages = [line.split(None, 1)[1] for line in said if line.startswith("good ")]
     assert stages == [
@@ -30,4 +30,5 @@ def test_the_charger_allocates_nothing(micropython: str) -> None:
         "ground fault",
         "reset",
         "off by hand",
+        "first",
     ]

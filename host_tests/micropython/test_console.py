@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -12,11 +11,12 @@ import subprocess
 import time
 import tty
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from host_tests.micropython import running
+from host_tests.micropython.running import ROOT
+
 SCRIPT = "host_tests/micropython/device/console_stdio.py"
 
 
@@ -24,7 +24,7 @@ class Session:
     """A process whose console is at the file descriptors `_in` and `_out`."""
 
     def __init__(self, micropython: str, terminal: bool) -> None:
-        env = {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"}
+        env = running.environment()
         command = [micropython, "-X", "heapsize=260k", SCRIPT]  # it compiles the sources, too
         if terminal:
             self._in, end = pty.openpty()
@@ -72,12 +72,7 @@ class Session:
         return rows["heap"], rows["worst_ms"]
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=5)
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        running.close(self.process)
 
 
 @pytest.fixture

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from array import array
 from pathlib import Path
 
 import pytest
 
+from host_tests.micropython.running import lines
 from tools.simulator.device import load_board
 from tools.simulator.truck import Truck
-
-ROOT = Path(__file__).resolve().parents[2]
-DEVICE = Path(__file__).with_name("device")
-
-
-def run(micropython: str, script: str, *args: str, heap: str = "1m") -> list[str]:
-    """Lines that a device script prints; fails with all of them when it ends badly."""
-    command = [micropython, "-X", f"heapsize={heap}", str(DEVICE / script), *args]
-    env = {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip().splitlines()
 
 
 def record(scans: int) -> bytes:
@@ -56,12 +41,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_plain_and_machine_code_are_equal(micropython: str, recorded: Path, seed: int) -> None:
-    said = run(micropython, "twins.py", str(seed), str(recorded))
+    said = lines(micropython, "twins.py", str(seed), str(recorded))
     assert said == ["equal 10000"]
 
 
 def test_the_control_lane_allocates_nothing(micropython: str) -> None:
-    said = run(micropython, "core_heap.py")
+    said = lines(micropython, "core_heap.py")
     assert said[-1].startswith("done "), said
     stages = {line.split(None, 1)[1] for line in said if line.startswith("good ")}
     assert stages == {
@@ -102,13 +87,13 @@ def test_the_control_lane_allocates_nothing(micropython: str) -> None:
 
 
 def test_extreme_values_stay_small_ints(micropython: str) -> None:
-    said = run(micropython, "core_ints.py")
+    said = lines(micropython, "core_ints.py")
     assert said[-1].startswith("fits ") and int(said[-1].split()[1]) > 600
 
 
 def test_a_converter_read_in_microvolts(micropython: str) -> None:
     """The ESP32's: 1.30 V is the middle, and 150 to 2450 mV are the whole range of codes."""
-    codes, counts, rest = run(micropython, "sampler_uv.py")
+    codes, counts, rest = lines(micropython, "sampler_uv.py")
     pairs = [pair.split(":") for pair in codes.split()[1:]]
     assert len(pairs) == 6
     for code, uv in pairs:

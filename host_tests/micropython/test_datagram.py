@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import struct
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from host_tests.fakes.datagram_server import serving
+from host_tests.micropython.running import lines
 
-ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_795_000_000  # November 2026
 NTP_EPOCH = 2_208_988_800
 Ask = Callable[..., "list[str]"]
@@ -24,17 +21,7 @@ def ask(micropython: str) -> Ask:
     """`ask(what, port, name)`: the lines that device/datagram.py prints."""
 
     def run(*args: str) -> list[str]:
-        done = subprocess.run(
-            [micropython, "host_tests/micropython/device/datagram.py", *args],
-            cwd=ROOT,
-            env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
+        return lines(micropython, "datagram.py", *args, timeout_s=30)
 
     return run
 

@@ -3,11 +3,11 @@ the control lane."""
 
 from __future__ import annotations
 
-from host_tests.micropython.test_core_on_micropython import run
+from host_tests.micropython.running import lines
 
 
 def test_home_backup_allocates_nothing(micropython: str) -> None:
-    said = run(micropython, "home_heap.py")
+    said = lines(micropython, "home_heap.py")
     assert said[-1].startswith("done ") and int(said[-1].split()[1]) > 700
     stages = [line.split(None, 1)[1] for line in said if line.startswith("good ")]
     assert stages == [
@@ -23,11 +23,14 @@ def test_home_backup_allocates_nothing(micropython: str) -> None:
         "repaired",
         "dark, as asked for before",
         "stuck source",
+        "given back",
+        "a sensor at its rail",
+        "and sound again",
     ]
 
 
 def test_all_of_power_export_allocates_nothing(micropython: str) -> None:
-    said = run(micropython, "export_heap.py")
+    said = lines(micropython, "export_heap.py")
     assert said[-1].startswith("done ") and int(said[-1].split()[1]) > 700
     stages = [line.split(None, 1)[1] for line in said if line.startswith("good ")]
     assert stages == [

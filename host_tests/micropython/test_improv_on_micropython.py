@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import subprocess
 import time
 import tty
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from host_tests.fakes.improv_peer import Reader, call, credentials, texts
+from host_tests.micropython.running import answer
 from host_tests.scenarios.test_scenarios_small import HEAP
 from tools.simulator.device import SimulatedDevice
 from tools.simulator.port import SimulatedPort
 
-ROOT = Path(__file__).resolve().parents[2]
 _PACKETS = 10_000
 
 
@@ -25,18 +24,7 @@ _PACKETS = 10_000
 def test_ten_thousand_packets(micropython: str) -> None:
     """None joins that should not, none is answered with what is no packet, none stops the text
     commands, and the heap is as before."""
-    script = "host_tests/micropython/device/fuzz_improv.py"
-    done = subprocess.run(
-        [micropython, "-X", "heapsize=2m", script, "7", str(_PACKETS)],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+    said = answer(micropython, "fuzz_improv.py", "7", str(_PACKETS), heap="2m", timeout_s=280)
     assert said["wrong"] == []
     assert said["packets"] == _PACKETS
     assert said["joined"] > _PACKETS // 32, "the good ones work"

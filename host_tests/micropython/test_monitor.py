@@ -8,9 +8,7 @@ import fcntl
 import itertools
 import json
 import os
-import pty
 import re
-import select
 import signal
 import struct
 import subprocess
@@ -23,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from host_tests.fakes.terminal import Terminal
 from tools import client
 from tools.runtime.broker import Mosquitto
 from tools.simulator.device import ROOT, SimulatedDevice
@@ -195,43 +194,17 @@ def test_a_board_that_restarts_and_one_that_goes_away(
     assert "0" in online and online[0] == online[-1] == "1"
 
 
-class Terminal:
-    """The monitor on a terminal of its own."""
+class Live(Terminal):
+    """The monitor on a terminal of its own, without its colours."""
 
     def __init__(self, *arguments: str, rows: int = 40, columns: int = 110) -> None:
-        self.master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.before = termios.tcgetattr(self.slave)
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=ROOT,
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            start_new_session=True,
-            # Not the size that a terminal around the tests has.
-            env={
-                **{k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")},
-                "TERM": "xterm",
-            },
-        )
-        self.text = ""
+        # Not the size that a terminal around the tests has.
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        environment["TERM"] = "xterm"
+        super().__init__([*COMMAND, *arguments], environment, (rows, columns))
 
-    def read(self, seconds: float) -> None:
-        readable, _, _ = select.select([self.master], [], [], seconds)
-        if readable:
-            data = os.read(self.master, 65536).decode(errors="replace")
-            self.text += re.sub(r"\x1b\[[0-9;]*m", "", data)
-
-    def see(self, pattern: str, within: float = 20.0) -> str:
-        until = time.monotonic() + within
-        while time.monotonic() < until:
-            found = re.search(pattern, self.text)
-            if found:
-                self.text = self.text[found.end() :]
-                return found.group(0)
-            self.read(0.1)
-        raise AssertionError(f"no {pattern!r} in {self.text[-3000:]!r}")
+    def shown(self, text: str) -> str:
+        return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
     def interrupt(self) -> int:
         """Ctrl-C; its exit code. What it still draws is read: it cannot end before that is out."""
@@ -242,20 +215,13 @@ class Terminal:
             self.read(0.1)
         return self.process.wait()
 
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
-
 
 @pytest.fixture
-def terminal() -> Iterator[Callable[..., Terminal]]:
-    opened: list[Terminal] = []
+def terminal() -> Iterator[Callable[..., Live]]:
+    opened: list[Live] = []
 
-    def start(*arguments: str, **more: Any) -> Terminal:
-        opened.append(Terminal(*arguments, **more))
+    def start(*arguments: str, **more: Any) -> Live:
+        opened.append(Live(*arguments, **more))
         return opened[-1]
 
     yield start
@@ -263,7 +229,7 @@ def terminal() -> Iterator[Callable[..., Terminal]]:
         found.close()
 
 
-def test_the_live_view(port: SimulatedPort, terminal: Callable[..., Terminal]) -> None:
+def test_the_live_view(port: SimulatedPort, terminal: Callable[..., Live]) -> None:
     live = terminal(port.path, "--window", "0.5")
     live.see(re.escape("\x1b[?1049h"))
     live.see(r"tailgate-210b2f  v0\.1\.0  mode outlets  up 0:00:")
@@ -285,7 +251,7 @@ def test_the_live_view(port: SimulatedPort, terminal: Callable[..., Terminal]) -
     assert termios.tcgetattr(live.slave) == live.before
 
 
-def test_many_boards(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
+def test_many_boards(tmp_path: Path, terminal: Callable[..., Live]) -> None:
     with Mosquitto(tmp_path / "broker") as broker:
         known = {"mqtt.host": "127.0.0.1", "mqtt.port": broker.port}
         one = SimulatedDevice(settings={**known, "device.id": "one"})

@@ -6,9 +6,7 @@ torn. `POWER_CUTS=10000 SEED=7` takes more of them, and others; see docs/storage
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from host_tests.micropython.running import ROOT, answer
 from tools.simulator import bytecode
 
-ROOT = Path(__file__).resolve().parents[2]
 CUTS = int(os.environ.get("POWER_CUTS", "5000"))
 SEED = int(os.environ.get("SEED", "1"))
 _SLICE = 400  # cuts of one process: the runs differ, and a failure is found again quickly
@@ -29,26 +27,9 @@ _SHARES = {"busy": 80, "fresh": 5, "full": 5, "refusing": 5, "reset": 5}
 def run(micropython: str, seed: int, cuts: int, mode: str) -> dict[str, Any]:
     """One process of device/power_cuts.py, on the firmware compiled as a board has it."""
     compiled = bytecode.build(Path(micropython), ROOT).path[1]
-    done = subprocess.run(
-        [
-            micropython,
-            "-X",
-            "heapsize=8m",
-            "host_tests/micropython/device/power_cuts.py",
-            str(seed),
-            str(cuts),
-            mode,
-        ],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYPATH": f"{compiled}:{ROOT}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    words = (str(seed), str(cuts), mode)
+    more = {"heap": "8m", "timeout_s": 1200, "before": compiled}
+    return answer(micropython, "power_cuts.py", *words, **more)
 
 
 @pytest.mark.timeout(0)  # it takes what POWER_CUTS asks for; each process has its own limit

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host_tests.micropython.running import ROOT, answer
 from tools.simulator import bytecode
 
-ROOT = Path(__file__).resolve().parents[2]
 LOSS = 1.08  # of the inverter
 
 
 def run(micropython: str, *words: str) -> dict[str, Any]:
     compiled = bytecode.build(Path(micropython), ROOT).path[1]
-    done = subprocess.run(
-        [
-            micropython,
-            "-X",
-            "heapsize=8m",
-            "host_tests/micropython/device/outage_days.py",
-            *words,
-        ],
-        cwd=ROOT,
-        env={**os.environ, "MICROPYPATH": f"{compiled}:{ROOT}:.frozen"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    more = {"heap": "8m", "timeout_s": 600, "before": compiled}
+    return answer(micropython, "outage_days.py", *words, **more)
 
 
 @pytest.mark.timeout(0)  # each process has its own limit

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from host_tests.micropython.running import lines
 from tools import stage
-from tools.simulator.device import ROOT, SimulatedDevice
-
-DEVICE = Path(__file__).with_name("device")
+from tools.simulator.device import SimulatedDevice
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -23,12 +21,8 @@ def test_plain_and_machine_code_are_equal(micropython: str, tmp_path: Path, seed
     # the simulated chip's `machine` wants a host: interrupts are no matter here
     text = "def disable_irq():\n    return 0\n\n\ndef enable_irq(state):\n    pass\n"
     (tmp_path / "machine.py").write_text(text)
-    command = [micropython, "-X", "heapsize=1m", str(DEVICE / "memory_twins.py"), str(seed)]
-    env = {**os.environ, "MICROPYPATH": f"{tmp_path}:{ROOT}:.frozen"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stdout.strip() == "equal 400", done.stdout + done.stderr
+    said = lines(micropython, "memory_twins.py", str(seed), timeout_s=60, before=tmp_path)
+    assert said == ["equal 400"]
 
 
 def ask(device: SimulatedDevice, line: str, within: float = 8.0) -> dict[str, Any]:

@@ -104,28 +104,6 @@ def test_the_command_line(
     assert stored["leg.limit_a"] == 35
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "cannot read"),
-        ("{", "is no JSON file"),
-        ("[]", "holds no settings"),
-        ("{}", "holds no settings"),
-        ('{"format":"tailgate-calibration-1","calibration":{}}', "holds no settings"),
-        ('{"bed1.limit_a":[1]}', "holds no settings"),
-    ],
-)
-def test_a_file_that_holds_no_settings(
-    tmp_path: Path, content: str | None, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "file.json"
-    if content is not None:
-        path.write_text(content)
-    assert command.main(["--port", "/dev/null", "import", str(path)]) == 1
-    said = capsys.readouterr().err
-    assert says in said and said.count("\n") == 1
-
-
 @pytest.mark.parametrize("name", boards.names())
 def test_every_line_of_an_import_fits_the_console(name: str) -> None:
     made = schema.Settings(boards.load(name), "")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -19,6 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from host_tests.fakes.terminal import Terminal
+from tools.progress import ToolError
+from tools.simulator import run
 from tools.simulator.run import parse_broker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,60 +38,18 @@ def assert_gone(processes: list[psutil.Process]) -> None:
     assert not alive, [p.cmdline() for p in alive]
 
 
-class Person:
+class Person(Terminal):
     """Somebody at a terminal."""
 
     def __init__(self, *arguments: str) -> None:
-        self.master, slave = pty.openpty()
-        self.before = termios.tcgetattr(slave)
-        self.slave = slave
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            cwd=ROOT,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-            preexec_fn=lambda: _take_terminal(slave),
-            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
-        )
-        self.text = ""
-
-    def read(self, seconds: float) -> None:
-        readable, _, _ = select.select([self.master], [], [], seconds)
-        if readable:
-            with contextlib.suppress(OSError):
-                self.text += os.read(self.master, 65536).decode(errors="replace")
-
-    def see(self, pattern: str, within: float = 20.0) -> str:
-        """Wait until the screen has shown `pattern`; what came up to its end is then forgotten."""
-        deadline = time.monotonic() + within
-        while time.monotonic() < deadline:
-            match = re.search(pattern, self.text)
-            if match:
-                self.text = self.text[match.end() :]
-                return match.group(0)
-            self.read(0.1)
-        raise AssertionError(f"no {pattern!r} in {self.text!r}")
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        super().__init__([*COMMAND, *arguments], environment, controls=True)
 
     def keys(self, text: str) -> None:
         """One key after the other, as fingers do."""
         for key in text:
             os.write(self.master, key.encode())
             self.read(0.03)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-        os.close(self.slave)
-
-
-def _take_terminal(slave: int) -> None:
-    import fcntl
-
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
 
 @pytest.fixture
@@ -203,6 +162,7 @@ def test_lines_from_a_pipe(tmp_path: Path) -> None:
     text = done.stdout
     assert text.index("> on bed1") < text.index("ok bed1") < text.index("truck: bed1: resistive")
     assert re.search(r"bed1 +on\b.* (10\.0|9\.9) ", text)
+    assert re.search(r"\n  last .*\n(event: .*\n)*> fly\n", text)  # not into the answer before it
     assert "error: unknown command 'fly' (there are: status " in text
     assert "truck: error: no simulator command 'fly'; there is: plug " in text
     assert "Traceback" not in text + done.stderr
@@ -242,6 +202,35 @@ def test_the_flash_is_kept(tmp_path: Path) -> None:
     first = piped("set bed1.limit_a 12\nsave\n", *arguments)
     assert first.stdout.count("\nok") == 2, first.stdout
     assert "12" in piped("get bed1.limit_a\n", *arguments).stdout
+
+
+def test_a_fresh_start_empties_its_own_flash_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FLASH", tmp_path / "flash")
+    for name in ("flash", "flash-simulated_home"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "latch").write_text("tripped")
+    assert run.flash_folder(None, "simulated", False) == tmp_path / "flash"
+    assert (tmp_path / "flash" / "latch").exists()
+    assert run.flash_folder(None, "simulated", True) == tmp_path / "flash"
+    assert not (tmp_path / "flash").exists()
+    assert (tmp_path / "flash-simulated_home" / "latch").exists()
+    with pytest.raises(ToolError, match="does not go with --flash"):
+        run.flash_folder(str(tmp_path / "flash-simulated_home"), "simulated", True)
+    assert (tmp_path / "flash-simulated_home" / "latch").exists()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head` does
+    try:
+        done = subprocess.run(
+            [*COMMAND, "--list"], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_taken_port_moves_the_broker(tmp_path: Path) -> None:

@@ -230,6 +230,30 @@ def test_a_shed_outlet_does_not_come_back_after_a_ground_fault() -> None:
     assert rig.state("bed2") == "tripped"
 
 
+@pytest.mark.parametrize(
+    ("fault", "over", "reason"),
+    [("supply off", "supply on", "supply"), ("gfci 1", "gfci 0", "ground_fault")],
+)
+def test_what_waits_for_its_turn_does_not_start_after_a_fault(
+    fault: str, over: str, reason: str
+) -> None:
+    rig = Rig(settings={"gfci.input": "high"})
+    for outlet in rig.board.outlets:
+        assert rig.controller.later(outlet.index, events.BY_CONSOLE) == ""
+    rig.controller.close_next()
+    rig.run(0.2)
+    assert rig.state("cabin1") == "on"
+    rig.sim(fault)
+    rig.run(0.6)
+    rig.sim(over)
+    rig.run(0.2)
+    for _ in range(5):
+        rig.controller.close_next()
+        rig.run(0.5)
+    assert not any(rig.coil(outlet.name) for outlet in rig.board.outlets)
+    assert [line for line in rig.log() if line.startswith("bed1")] == [f"bed1 refused {reason}"]
+
+
 def test_a_ground_fault_without_supply_does_not_let_a_shed_outlet_come_back() -> None:
     rig = loaded({"gfci.input": "high"})
     rig.controller._shed(1 << rig.index("bed2"))

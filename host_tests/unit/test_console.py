@@ -16,36 +16,13 @@ from firmware.interfaces import commands, console, editor, helptexts, screens
 from firmware.interfaces.commands import CommandError
 from firmware.interfaces.console import Console
 from firmware.interfaces.editor import Editor
-from host_tests.fakes import fake_console_app
+from host_tests.fakes import bare_app
+from host_tests.fakes.console_bench import ConsoleBench, quicken
 from host_tests.fakes.fake_console_app import FakeApp, FakePort
 
 
-class Bench:
-    """A console at a fake port; `session` runs a coroutine while it is served."""
-
-    def __init__(self, folder):
-        self.app = FakeApp(folder=folder)
-        self.port = FakePort()
-        self.console = Console(self.app, self.port)
-
-    def session(self, script):
-        async def body():
-            task = asyncio.create_task(self.console.run())
-            try:
-                return await asyncio.wait_for(script(self), 30)
-            finally:
-                task.cancel()
-
-        return asyncio.run(body())
-
-    async def settle(self):
-        """Until all input is taken and all output is out."""
-        quiet = 0
-        while quiet < 3:
-            before = len(self.port.out)
-            await asyncio.sleep(0.03)
-            idle = self.port.is_idle() and not self.console._busy
-            quiet = quiet + 1 if idle and len(self.port.out) == before else 0
+class Bench(ConsoleBench):
+    """Lines and keys go in, text comes out."""
 
     async def ask(self, line):
         """Send a line as a program does; the text that came back."""
@@ -62,7 +39,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr(console, "_sleep_ms", lambda ms: asyncio.sleep(min(ms, 10) / 1000))
+    quicken(monkeypatch)
     return Bench(str(tmp_path / "data"))
 
 
@@ -801,7 +778,7 @@ def test_status_of_eight_outlets_fits_a_terminal(monkeypatch, tmp_path):
         {**table["outlets"][0], "name": f"galley{n}", "relay": 10 + int(n)} for n in "123"
     )
     table["skew_us"] = 5
-    monkeypatch.setattr(fake_console_app.board, "load", lambda name: board.Board(table))
+    monkeypatch.setattr(bare_app.board, "load", lambda name: board.Board(table))
     app = FakeApp(folder=str(tmp_path))
     app.amps = [212.3] * 8
     app.states = ["lockout"] * 8

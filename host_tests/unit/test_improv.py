@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from firmware.interfaces import console
-from firmware.interfaces.console import Console
 from firmware.storage import files
-from host_tests.fakes.fake_console_app import FakeApp, FakePort
+from host_tests.fakes.console_bench import ConsoleBench, quicken
+from host_tests.fakes.fake_console_app import FakeApp
 from host_tests.fakes.improv_peer import Radio, Reader, call, credentials, framed, texts
 
 PASSWORD = "correct horse battery"
@@ -20,38 +20,23 @@ READY, JOINING, JOINED = ((1, bytes((number,))) for number in (2, 3, 4))
 NOTHING = (4, b"\x01\x00")  # result of call 1 without texts
 
 
-class Bench:
-    """A console at a fake port with a fake radio; `session` runs a coroutine while it serves."""
+class Bench(ConsoleBench):
+    """A fake radio; packets go in and come out."""
 
     def __init__(self, folder):
-        self.app = FakeApp(folder=folder)
         self.radio = Radio({"Barn": PASSWORD, "Café ☕": "", "x" * 32: "y" * 63}, self._turn)
-        self.app.network = self.radio  # type: ignore[assignment]
-        self.port = FakePort()
-        self.console = Console(self.app, self.port)
+        ConsoleBench.__init__(self, folder, self.radio)
         self.reader = Reader()
 
     async def _turn(self):
         await asyncio.sleep(0.05)
 
-    def session(self, script):
-        async def body():
-            task = asyncio.create_task(self.console.run())
-            try:
-                return await asyncio.wait_for(script(self), 60)
-            finally:
-                task.cancel()
-
-        return asyncio.run(body())
+    def is_idle(self):
+        joining = self.console._joining is not None and not self.console._joining.done()
+        return ConsoleBench.is_idle(self) and not joining
 
     async def settle(self):
-        quiet = 0
-        while quiet < 3:
-            before = len(self.port.out)
-            await asyncio.sleep(0.03)
-            joining = self.console._joining is not None and not self.console._joining.done()
-            idle = self.port.is_idle() and not self.console._busy and not joining
-            quiet = quiet + 1 if idle and len(self.port.out) == before else 0
+        await ConsoleBench.settle(self)
         self.reader.feed(bytes(self.port.out))
         self.port.out = bytearray()
 
@@ -69,7 +54,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr(console, "_sleep_ms", lambda ms: asyncio.sleep(min(ms, 10) / 1000))
+    quicken(monkeypatch)
     return Bench(str(tmp_path / "data"))
 
 

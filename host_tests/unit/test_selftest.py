@@ -629,6 +629,17 @@ def test_files_are_compared_with_the_list_that_staging_made(flash: Path) -> None
     assert bench.rows()["files"] == "number 5 is damaged"
 
 
+@pytest.mark.parametrize("line", [b"00000000", b"\n", b"1 2 3\n", b"\xff\x80 x\n", b"0 \0\n"])
+def test_a_damaged_list_is_a_damaged_file(flash: Path, line: bytes) -> None:
+    path = flash / stage.MANIFEST
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole[:2]) + line)
+    bench = started()
+    look(bench)
+    all_is_open(bench, "files")
+    assert bench.rows()["files"] == "number 3 is damaged"
+
+
 def test_a_missing_file_is_a_damaged_one_and_no_list_is_no_check(flash: Path) -> None:
     (flash / "main.py").unlink()
     bench = started()
@@ -754,23 +765,10 @@ def test_the_records_name_the_check() -> None:
 
 def test_numbers_of_checks_do_not_move() -> None:
     """They stand in records on flash."""
-    assert WORDS == [
-        "",
-        "memory",
-        "limits",
-        "image",
-        "files",
-        "outputs",
-        "watchdog",
-        "clock",
-        "scans",
-        "flow",
-        "reference",
-        "mains clock",
-        "middle",
-        "settings file",
-        "heap",
-    ]
+    assert ",".join(WORDS) == (
+        ",memory,limits,image,files,outputs,watchdog,clock,scans,flow,reference,mains clock,"
+        "middle,settings file,heap"
+    )
     assert selftest_report.word(99) == ""
     critical = [w for i, w in enumerate(WORDS) if selftest._CRITICAL >> i & 1]
     assert critical == WORDS[1:11]

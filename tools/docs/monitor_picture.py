@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import functools
 import os
-import pty
 import re
 import select
 import signal
-import struct
-import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
 from tools.docs import terminal_picture
-from tools.docs.blocks import IMAGES, ROOT
+from tools.docs.blocks import IMAGES
 from tools.progress import ToolError, fail, step
 from tools.simulator.device import DeviceError, SimulatedDevice
 from tools.simulator.port import SimulatedPort
@@ -99,21 +94,9 @@ def _watch(port: SimulatedPort, terminal: int) -> str:
 def picture(path: Path) -> list[str]:
     """Draw it into `path`; its text. ToolError when something is not as expected."""
     with SimulatedPort(SimulatedDevice()) as port, contextlib.ExitStack() as keep:
-        master, slave = pty.openpty()
+        words = ["tools.monitor", port.path, "--window", str(_MINUTES)]
+        process, master = terminal_picture.start(words, ROWS, COLUMNS, "xterm")
         keep.callback(os.close, master)
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-        environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
-        environment.pop("NO_COLOR", None)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tools.monitor", port.path, "--window", str(_MINUTES)],
-            cwd=ROOT,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env=environment,
-            start_new_session=True,
-        )
-        os.close(slave)
         try:
             text = _watch(port, master)
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.progress import fail, step
@@ -32,35 +33,50 @@ def _python_files(names: tuple[str, ...]) -> list[str]:
 def _run(text: str, *command: str, extra: dict[str, str] | None = None) -> bool:
     step(text)
     environment = {**os.environ, **(extra or {})}
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        env=environment,
+    )
+    # in one piece: others run beside it
+    sys.stdout.write(done.stdout.decode(errors="replace"))
+    sys.stdout.flush()
     return done.returncode == 0
 
 
 def main() -> int:
-    """Run every check; 1 if one of them found something."""
-    style = ("ruff", "check", "--quiet", "--output-format=concise", ".")
-    good = _run("ruff: style of everything", *style)
-    host = _python_files(HOST)
-    if host:
-        good &= _run("mypy: types of host code", "mypy", "--no-error-summary", *host)
-    device = _python_files(DEVICE)
+    """Run every check, side by side; 1 if one of them found something."""
     stubs = STUBS / "rp2"
+    host, device = _python_files(HOST), _python_files(DEVICE)
     if device and not stubs.is_dir():
         return fail("MicroPython's type stubs are missing: run `make setup`")
-    if device:
-        # what only the ESP32 has is found after what both ports have
-        places = (ROOT, stubs, STUBS / "esp32")
-        good &= _run(
-            "mypy: types of the firmware, against MicroPython's stubs",
-            "mypy",
-            "--no-error-summary",
-            "--config-file",
-            "tools/lint/firmware.ini",
-            "--custom-typeshed-dir",
-            str(stubs),
-            *device,
-            extra={"MYPYPATH": os.pathsep.join(map(str, places))},
-        )
+    with ThreadPoolExecutor() as pool:
+        style = ("ruff", "check", "--quiet", "--output-format=concise", ".")
+        checks = [pool.submit(_run, "ruff: style of everything", *style)]
+        if host:
+            words = ("mypy", "--no-error-summary", *host)
+            checks.append(pool.submit(_run, "mypy: types of host code", *words))
+        if device:
+            # what only the ESP32 has is found after what both ports have
+            places = (ROOT, stubs, STUBS / "esp32")
+            checks.append(
+                pool.submit(
+                    _run,
+                    "mypy: types of the firmware, against MicroPython's stubs",
+                    "mypy",
+                    "--no-error-summary",
+                    "--config-file",
+                    "tools/lint/firmware.ini",
+                    "--custom-typeshed-dir",
+                    str(stubs),
+                    *device,
+                    extra={"MYPYPATH": os.pathsep.join(map(str, places))},
+                )
+            )
+        good = all(check.result() for check in checks)
     if not good:
         return fail("see the messages above")
     step("no complaints")

@@ -21,7 +21,7 @@ CHIP = Path(__file__).resolve().parent / "chip"
 CACHE = ROOT / "build" / "simulator" / "bytecode"
 
 # Heap taken by the simulated chip's own modules (machine, network, …): not the firmware's.
-CHIP_BYTES = 17_200
+CHIP_BYTES = 15_880
 
 # What a Pico W with a stock image does not have in its heap and the unix port does: 27 000 bytes
 # of code that run from flash there (firmware/hal/inplace.py), less 12 500 of machine code, which

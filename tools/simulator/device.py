@@ -37,7 +37,7 @@ DATA = "data"  # the firmware's folder on its flash
 # 2026-01-01 00:00:00 UTC: where the virtual clock starts unless told otherwise
 EPOCH_2026 = 1_767_225_600
 # Bytes of heap that the firmware does without until it is loaded, see chip/start.py.
-_ROOM = 90_000
+_ROOM = 80_000
 _BLOCK = 10  # scans fetched together: 4 ms at 416 us
 _SLICE_US = 4000
 _MAX_LAG_S = 0.5

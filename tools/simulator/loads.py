@@ -6,6 +6,7 @@ between `current` for every sample, several thousand times a second: keep it lea
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -57,6 +58,11 @@ def _rating(
     if watts is not None and amps is not None:
         raise SimError(f"{load}: give watts or amps, not both")
     return amps if amps is not None else (default_watts if watts is None else watts) / volts
+
+
+def _lagging(amps: float, pf: float) -> tuple[float, float]:
+    """Peaks of the parts in phase with the voltage and a quarter behind it, of RMS amps."""
+    return SQRT2 * amps * pf, SQRT2 * amps * math.sqrt(1.0 - pf * pf)
 
 
 class Resistive(Load):
@@ -118,8 +124,7 @@ class Motor(Load):
         super().__init__(legs)
         if not 0.0 < pf <= 1.0:
             raise SimError(f"motor: pf={pf:g} is outside 0 to 1")
-        self.in_phase = SQRT2 * amps * pf
-        self.quadrature = SQRT2 * amps * math.sqrt(1.0 - pf * pf)
+        self.in_phase, self.quadrature = _lagging(amps, pf)
         self.excess = inrush - 1.0
         self.rate = 1e-3 / decay_ms
         self.dc = dc
@@ -258,8 +263,7 @@ class HeatPump(Compressor):
             cool_s,
         )
         self._delay_us = round(delay_s * 1e6)
-        self._start_in_phase = SQRT2 * locked_a * start_pf
-        self._start_quadrature = SQRT2 * locked_a * math.sqrt(1.0 - start_pf * start_pf)
+        self._start_in_phase, self._start_quadrature = _lagging(locked_a, start_pf)
 
     def energise(self, t_us: int, cycles: float) -> None:
         super().energise(t_us, cycles)
@@ -357,8 +361,7 @@ class EvCharger(Load):
         if not 0.0 < pf <= 1.0 or ramp_a_per_s <= 0.0:
             raise SimError("ev: pf must be within 0 to 1 and ramp_a_per_s more than 0")
         self.amps = amps
-        self.in_phase = SQRT2 * pf
-        self.quadrature = SQRT2 * math.sqrt(1.0 - pf * pf)
+        self.in_phase, self.quadrature = _lagging(1.0, pf)
         self._delay_us = delay_s * 1e6
         self._slope = ramp_a_per_s * 1e-6
 
@@ -484,41 +487,6 @@ KINDS: dict[str, Callable[..., Load]] = {
     "short": Short,
     "half_wave": HalfWave,
     "dimmer": Dimmer,
-}
-_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "resistive": ("watts", "amps"),
-    "motor": ("amps", "inrush", "decay_ms", "pf", "dc"),
-    "compressor": (
-        "amps",
-        "inrush",
-        "decay_ms",
-        "pf",
-        "run_s",
-        "rest_s",
-        "equalise_s",
-        "overload_s",
-        "cool_s",
-    ),
-    "heat_pump": (
-        "amps",
-        "locked_a",
-        "decay_ms",
-        "pf",
-        "start_pf",
-        "run_s",
-        "rest_s",
-        "equalise_s",
-        "overload_s",
-        "cool_s",
-        "delay_s",
-    ),
-    "smps": ("watts", "amps", "crest", "inrush", "decay_ms"),
-    "lamp": ("watts", "amps", "inrush", "decay_ms"),
-    "ev": ("amps", "delay_s", "ramp_a_per_s", "pf"),
-    "short": ("ohms",),
-    "half_wave": ("watts", "amps"),
-    "dimmer": ("watts", "amps", "angle"),
-    "recording": ("scale", "amps"),
 }
 _MAY_BE_ZERO = ("dc", "angle", "inrush", "delay_s", "rest_s", "equalise_s", "cool_s")
 
@@ -662,7 +630,9 @@ def make(
     label: str, kind: str, legs: int, parameters: dict[str, float], recording: str = ""
 ) -> Load:
     """Make a load of a kind (or of a recording) from checked parameters."""
-    known = _PARAMETERS[kind]
+    known: tuple[str, ...] = ("scale", "amps")
+    if kind != "recording":
+        known = tuple(inspect.signature(KINDS[kind]).parameters)[1:]  # all but the legs
     for name, value in parameters.items():
         choose(f"parameter of {label}", name, known)
         if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):

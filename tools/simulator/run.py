@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import select
+import shutil
 import signal
 import sys
 import termios
@@ -37,6 +38,7 @@ MQTT_PORT = 1883
 _LOOPBACK = "127.0.0.1"
 _READY_US = 1_000_000  # piped lines wait for the firmware to be up
 _ANSWER_US = 2_000_000  # and each for the answer to the one before it
+_PAUSE_US = 50_000  # of an answer of several lines: it is complete
 _LINGER_US = 500_000
 
 _TRUCK = "\x1b[36m"
@@ -513,11 +515,14 @@ class Pipe:
         self.quit_us = 0
         self.asked: int | None = None  # console lines before the answer that is waited for
         self.asked_us = 0
+        self.said_us = 0  # when the firmware last wrote something
+        self.cut = False  # in the middle of a line
         session.not_before_us = _READY_US
         session.device.on_output = self.output
 
-    @staticmethod
-    def output(data: bytes) -> None:
+    def output(self, data: bytes) -> None:
+        self.said_us = self.session.device.now_us
+        self.cut = not data.endswith(b"\n")
         sys.stdout.write(data.replace(b"\r\n", b"\n").decode(errors="replace"))
         sys.stdout.flush()
 
@@ -545,7 +550,8 @@ class Pipe:
             answered = any(
                 line.text.startswith(("ok", "error:", "{")) for line in device.lines[self.asked :]
             )
-            if not answered and device.now_us < self.asked_us + _ANSWER_US:
+            said = answered and not self.cut and device.now_us > self.said_us + _PAUSE_US
+            if not said and device.now_us < self.asked_us + _ANSWER_US:
                 return False
             self.asked = None
         if device.now_us < self.session.not_before_us:
@@ -578,11 +584,22 @@ class Pipe:
 # -- putting it together -------------------------------------------------------------------------
 
 
+def flash_folder(asked: str | None, board: str, fresh: bool) -> Path:
+    """Where the device's files are. Only a folder of our own is ever emptied."""
+    if asked and fresh:
+        raise ToolError("--fresh empties the simulator's own flash: it does not go with --flash")
+    if asked:
+        return Path(asked)
+    # of each board its own: what is latched and counted goes by the number of the outlet
+    own = FLASH if board == "simulated" else FLASH.with_name(f"flash-{board}")
+    if fresh and own.is_dir():
+        shutil.rmtree(own)
+    return own
+
+
 def interactive(options: argparse.Namespace) -> int:
     """Run until the person leaves or the input ends."""
-    # of each board its own: what is latched and counted goes by the number of the outlet
-    own = FLASH if options.board == "simulated" else FLASH.with_name(f"flash-{options.board}")
-    flash = Path(options.flash) if options.flash else own
+    flash = flash_folder(options.flash, options.board, options.fresh)
     board = load_board(options.board)
     with contextlib.ExitStack() as keep:
         signal.signal(signal.SIGTERM, _leave)
@@ -630,6 +647,7 @@ def list_scenarios() -> None:
     width = max((len(name) for name in names), default=0)
     for name in names:
         print(f"  {name:{width}}  {scenario.parse(scenario.find(name)).title}")
+    sys.stdout.flush()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -648,6 +666,7 @@ def main(argv: list[str] | None = None) -> int:
     boards = "a board with soft timer; simulated_home: with home, car and grid"
     parser.add_argument("--board", default="simulated", help=boards)
     parser.add_argument("--flash", metavar="DIR", help="the device's flash (default: in build/)")
+    parser.add_argument("--fresh", action="store_true", help="empty that flash first")
     parser.add_argument("--broker", metavar="HOST:PORT|none", help="default: one of our own")
     parser.add_argument("--seed", type=int, default=0, help="of noise and sensor tolerances")
     options = parser.parse_args(argv)
@@ -664,6 +683,9 @@ def main(argv: list[str] | None = None) -> int:
         return fail(error)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if type(error).__name__ == "BoardError":  # the firmware's own, known only once loaded
             return fail(error)

@@ -4,44 +4,16 @@
 import gc
 import sys
 
+from heap_bench import Clock
 
-class Chip:
-    """`machine`: pins that do nothing."""
-
-    class Pin:
-        OUT = 1
-
-        def __init__(self, number, mode=0, value=0):
-            pass
-
-        def value(self, level):
-            pass
-
-    @staticmethod
-    def disable_irq():
-        return 0
-
-    @staticmethod
-    def enable_irq(state):
-        pass
-
-
-class Clock:
-    now_s = 0
-
-    def update(self):
-        return 8
-
-
-sys.modules["machine"] = Chip
-from firmware import board as boards  # noqa: E402
-from firmware.controller import Controller  # noqa: E402
-from firmware.hal import kernels  # noqa: E402
-from firmware.hal.fastlane import FastLane  # noqa: E402
-from firmware.sensing import capture  # noqa: E402
-from firmware.sensing.metering import Meter  # noqa: E402
-from firmware.storage.journal import Journal  # noqa: E402
-from firmware.storage.settings import Settings  # noqa: E402
+from firmware import board as boards
+from firmware.controller import Controller
+from firmware.hal import kernels
+from firmware.hal.fastlane import FastLane
+from firmware.sensing import capture
+from firmware.sensing.metering import Meter
+from firmware.storage.journal import Journal
+from firmware.storage.settings import Settings
 
 
 def fill(holes, size, count):

@@ -2,169 +2,56 @@
 # allocation is a MemoryError. The grid goes and comes, the home trips, contacts weld and stick.
 # Prints a line per stage, then "done <windows>".
 
-import gc
-import sys
 from array import array
 
-import micropython
+from heap_bench import NOISE, Bench, Chip
 
+from firmware import events
+from firmware.hal import kernels
+from firmware.hal.contacts import Contacts
+from firmware.power import interlock as il
+from firmware.power import transfer as tr
+from firmware.power.home import Home
+from firmware.power.station import Station
+from firmware.sensing.gridsense import GridSense
 
-class Chip:
-    """`machine`: pins, and a converter behind the multiplexer's address."""
-
-    codes = array("i", [2048] * 16)
-    levels = bytearray(40)
-    duties = array("i", [0] * 40)
-
-    class Pin:
-        IN = 0
-        OUT = 1
-        PULL_UP = 1
-        PULL_DOWN = 2
-
-        def __init__(self, number, mode=0, pull=0, value=0):
-            self.number = number
-            Chip.levels[number] = value
-
-        def value(self, level=-1):
-            if level < 0:
-                return Chip.levels[self.number]
-            Chip.levels[self.number] = level
-
-    class PWM:
-        def __init__(self, pin, freq=0, duty_u16=0):
-            self._n = pin.number
-            Chip.duties[self._n] = duty_u16
-
-        def duty_u16(self, duty):
-            Chip.duties[self._n] = duty
-
-    class ADC:
-        def __init__(self, pin):
-            pass
-
-        def read_u16(self):
-            levels = Chip.levels
-            return (
-                Chip.codes[levels[18] | levels[19] << 1 | levels[20] << 2 | levels[21] << 3] << 4
-            )
-
-    @staticmethod
-    def disable_irq():
-        return 0
-
-    @staticmethod
-    def enable_irq(state):
-        pass
-
-
-class Clock:
-    """8 ms a call; the real one is tried apart."""
-
-    now_s = 0
-
-    def update(self):
-        return 8
-
-    def wall(self):
-        return 0
-
-
-sys.modules["machine"] = Chip
-from firmware import board as boards  # noqa: E402
-from firmware import events  # noqa: E402
-from firmware.controller import Controller  # noqa: E402
-from firmware.hal import kernels  # noqa: E402
-from firmware.hal.contacts import Contacts  # noqa: E402
-from firmware.hal.inputs import Inputs  # noqa: E402
-from firmware.hal.portable import Sampler  # noqa: E402
-from firmware.power import interlock as il  # noqa: E402
-from firmware.power import transfer as tr  # noqa: E402
-from firmware.power.home import Home  # noqa: E402
-from firmware.power.station import Station  # noqa: E402
-from firmware.sensing.gridsense import GridSense  # noqa: E402
-from firmware.sensing.metering import Meter  # noqa: E402
-from firmware.storage.journal import Journal  # noqa: E402
-from firmware.storage.settings import Settings  # noqa: E402
-
-SIN = (0, 10, 20, 29, 38, 45, 52, 57, 61, 63, 64, 63, 61, 57, 52, 45, 38, 29, 20, 10)
-NOISE = (0, 1, -1, 2, 0, -2, 1, 0, -1, 1, 0, 3, -1)
 TOLD = (11, 12, 13)
 SEEN = (28, 14, 27)
 
 
-class Keeper:
-    trusted = True
-
-
-class Bench:
+class Backup(Bench):
     """An app for the station, and the home around it."""
 
     def __init__(self):
-        self.board = board = boards.load("simulated_home")
-        assert board.power["seen"] == SEEN and board.power["contacts"] == TOLD
-        self._ended_badly = False
-        self._stop = ""
-        self.keeper = Keeper()
-        self.keeper.latch_store = Keeper()
-        self.journal = Journal(64)
-        self.settings = settings = Settings(board, "")
-        settings.set("home.mode", "auto")
-        settings.set("home.stable_s", 1)
-        self.fast = self.sampler = Sampler(board)
-        self.sampler._timer = None
-        self.clock = Clock()
-        self.meter = Meter(self.sampler, kernels.reduce)
-        self.controller = Controller(
-            board,
-            self.sampler,
-            self.meter,
-            self.journal,
-            settings,
-            self.clock,
-            kernels.heat,
-            Inputs(board),
-            kernels.gather,
+        Bench.__init__(
+            self, "simulated_home", ("home.mode=auto", "home.stable_s=1"), kernels.gather
         )
+        power = self.board.power
+        assert power["seen"] == SEEN and power["contacts"] == TOLD
         station = Station(self)
-        station.contacts = Contacts(board.power)
+        station.contacts = Contacts(power)
         station.sense = GridSense(self)
         self.controller.station = station
         self.part = Home(station)
         station.add("home", self.part)
-        self.grid = 1390  # counts
+        self.grid = 1390
         self.peak = 0  # of both poles while the source is closed
         self.closed = array("i", [0, 0, 0])
         self.weld = self.stick = 0
-        self.phase = 0
-        self.noise = 0
-        self.windows = 0
+        self.rail = False  # of grid_l2
 
-    def scan(self):
-        codes = Chip.codes
-        self.phase = phase = (self.phase + 1) % 40
-        s = SIN[phase] if phase < 20 else -SIN[phase - 20]
-        self.noise = noise = (self.noise + 1) % 13
-        x = 1390 * s >> 6
-        codes[0] = 2048 + x + NOISE[noise]
-        codes[1] = 2048 - x + NOISE[noise]
+    def look(self, codes, s, noise):
         for i in range(7):
             codes[2 + i if i < 5 else 3 + i] = 2048 + NOISE[(noise + i) % 13]
-        codes[7] = 1500
         if self.closed[1]:
             codes[8] += self.peak * s >> 6
             codes[9] -= self.peak * s >> 6
         x = self.grid * s >> 6
         codes[10] = 2048 + x + NOISE[noise]
-        codes[11] = 2048 - x + NOISE[noise]
-        self.more(s)
-        self.sampler._scan(None)
-
-    def more(self, s):
-        """What else a scan shows; `s`: the mains' wave, 64 at its peak."""
+        codes[11] = 0 if self.rail else 2048 - x + NOISE[noise]
 
     def move(self):
-        """The contacts follow, a turn later."""
+        """The contacts follow."""
         levels = Chip.levels
         for i in range(3):
             told = levels[TOLD[i]]
@@ -175,31 +62,14 @@ class Bench:
             levels[SEEN[i]] = 1 - self.closed[i]
         assert not (self.closed[0] and self.closed[1])
 
-    def run(self, cycles):
-        """So many mains cycles with the heap locked."""
-        step = self.controller.step
-        gc.collect()
-        micropython.heap_lock()
-        for _ in range(cycles):
-            for k in range(40):
-                self.scan()
-                if k % 20 == 9:
-                    self.windows += step()
-                    self.move()
-        micropython.heap_unlock()
-
     def expect(self, stage, state, *closed):
         found = self.part.transfer.state
-        if found != state or tuple(self.closed) != closed:
-            print("wrong", stage, tr.STATES[found], tuple(self.closed), self.part.words())
-            for record in self.journal.since(0):
-                print(record)
-            sys.exit(1)
-        print("good", stage)
+        good = found == state and tuple(self.closed) == closed
+        self.check(stage, good, tr.STATES[found], tuple(self.closed), self.part.words())
 
 
 def main():
-    b = Bench()
+    b = Backup()
     part = b.part
     b.run(90)
     assert not b.controller.starting
@@ -256,6 +126,20 @@ def main():
     assert said == "", said
     b.run(60)
     b.expect("stuck source", tr.FAULT, 0, 0, 0)
+    b.stick = 0
+    b.run(40)
+    assert part.reset(events.BY_CONSOLE, True) == ""
+    b.grid = 1390
+    b.run(200)
+    b.expect("given back", tr.STANDBY, 1, 0, 0)
+    b.rail = True
+    b.run(60)
+    b.expect("a sensor at its rail", tr.STANDBY, 1, 0, 0)
+    assert b.part.station.sense.broken
+    b.rail = False
+    b.grid = 0
+    b.run(700)
+    b.expect("and sound again", tr.BACKUP, 0, 1, 1)
     part.report()
     print("done", b.windows)
 

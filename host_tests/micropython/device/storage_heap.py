@@ -15,6 +15,7 @@ def used():
 
 
 result = {}
+gc.threshold(2048)  # as on boards that load their modules into the heap
 gc.collect()
 from firmware import board as boards  # noqa: E402
 from firmware import events  # noqa: E402

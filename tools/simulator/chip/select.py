@@ -5,6 +5,7 @@
 import io
 
 import machine
+import micropython
 import uselect
 from micropython import const
 from uselect import POLLERR, POLLHUP, POLLIN, POLLOUT
@@ -55,6 +56,7 @@ class poll:
                 self._own.remove(entry)
                 return
 
+    @micropython.native
     def _ready(self):
         out = None
         for entry in self._own:
@@ -75,6 +77,7 @@ class poll:
                     out.append([obj, events])
         return out
 
+    @micropython.native
     def ipoll(self, timeout=-1, flags=0):
         # Like the chip's: until the millisecond counter has advanced by `timeout`.
         if machine._room is not None:
