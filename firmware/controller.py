@@ -415,6 +415,8 @@ class Controller:
                 for outlet in self.outlets:
                     if o.energised(outlet.state):
                         self.checks.latch(outlet, _R_SAMPLER)
+                if fast.revive():
+                    self.journal.add(events.FAULT, -1, events.SENSOR, _R_SAMPLER, events.BY_FAST)
         fast.renew_lease()
         if self.retain is not None:
             self._keep_ms += passed

@@ -6,8 +6,11 @@
 import gc
 import sys
 
+import micropython
+
 _MODULES = "firmware/modules.bin"  # where each begins, 4 bytes each, and they themselves
 _stay: dict = {}  # the module of the piece that stays, by its number
+_next: list = []  # their file, open for the next one: opening it is deep
 _loaded: dict = {}  # modules by their number in the file of all modules
 _in_place: list = []  # what has them run from flash, while many are loaded
 _deep = [0]  # modules whose loading has begun
@@ -15,10 +18,8 @@ _lane: list = []  # what has the control lane's turn, while a firmware runs
 _small: list = []  # whether its heap is
 _room: list = []  # the beginning of the heap, while what stays is loaded above it
 _COLLECT = 3072  # bytes between two collections while something is loaded that stays
-# What the firmware needs, bytes: with its modules in the heap, and without.
-_NEEDED = 150_000
-_NEEDED_FROZEN = 100_000
-_LOW = 40_000
+_ROOM = 60_000  # bytes: as much garbage as is left between collections, see app.py
+_DEEP = 3600  # bytes of C stack
 
 
 class _Disk:
@@ -44,15 +45,13 @@ class _Disk:
 
 
 def make_room():
-    """At the start: hold the beginning of the heap, as much as will be left in the end. After a
-    collection each request searches the heap from there, and calls of large functions are
-    requests: with the free part first a control step takes a third less time. A heap that grows
-    (ESP32) has nothing to hold; the simulator has a room of its own."""
-    loads = gc.threshold() > 0  # modules into the heap, see tools/shrink.py
-    if loads or sys.platform == "rp2":
-        size = gc.mem_free() - (_NEEDED if loads else _NEEDED_FROZEN)
-        if size > 0:
-            _room.append(bytearray(size))
+    """At the start, where the modules are frozen: hold the beginning of the heap, which is for
+    garbage. After a collection each request searches the heap from there, and calls of
+    large functions are requests: with the free part first a control step takes a fifth less time.
+    (Elsewhere the start would take half as long again; the simulator has a room of its own.)"""
+    if gc.threshold() < 0 and sys.platform == "rp2":
+        if gc.mem_free() > 3 * _ROOM:
+            _room.append(bytearray(_ROOM))
 
 
 def let_go():
@@ -62,7 +61,7 @@ def let_go():
 
 def place(number: int):
     """The file of all modules, opened where one begins."""
-    file = open(_MODULES, "rb")
+    file = _next.pop() if _next else open(_MODULES, "rb")
     file.seek(4 * number)
     file.seek(int.from_bytes(file.read(4), "little"))
     return file
@@ -72,14 +71,14 @@ def _read(number: int):
     """Load a module from the file of all modules (tools/pack.py)."""
     import vfs
 
-    if _room and gc.mem_free() < _LOW:
-        _room.clear()
     deep = _deep[0]
     name = "_%d" % deep
     folder = "/" + name
     vfs.mount(_Disk(number), folder)
     _deep[0] = deep + 1
     sys.path.insert(0, folder)
+    if not _next:
+        _next.append(open(_MODULES, "rb"))
     try:
         return __import__(name)
     finally:
@@ -124,13 +123,17 @@ def once(name):
 
 def demand(number: int):
     """The module of a piece. One with a negative number (a group: its functions are likely to call
-    each other) stays until another group is asked for, or forget()."""
+    each other) stays until another piece is asked for, or forget(); at the start, when each is
+    asked for several times, as long as there is heap."""
     module = _stay.get(number)
     if module is None:
-        if number > 0:
-            return _read(number)
-        _stay.clear()
-        module = _stay[number] = _read(-number)
+        # To load one takes 1.5 KB of the RP2040's C stack, of which there are 8 KB, and the scan's
+        # interrupt needs some: what is loaded already is not loaded again deeper down.
+        if number < 0 or sys.platform != "rp2" or micropython.stack_use() < _DEEP:
+            _stay.clear()
+        module = _read(abs(number))
+        if number < 0:
+            _stay[number] = module
     return module
 
 
@@ -158,6 +161,7 @@ def late(me, name: str, table: str):
     kind = type(me)
     setattr(kind, name, getattr(demand(int(words[1])), there))
     method = getattr(me, name)
+    setattr(kind, name, None)  # what is deleted stays where it was, and so would the module
     delattr(kind, name)
     return method
 

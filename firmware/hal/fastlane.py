@@ -465,6 +465,10 @@ class FastLane:
         is none (self-test)."""
         return 0
 
+    def revive(self) -> bool:
+        """Start the scan again if it stands still, which it cannot here; whether it did."""
+        return False
+
     def silent_scans(self) -> int:
         """Scans in which the converter did not answer in time, modulo 2**29."""
         return self.st[_SILENT]

@@ -4,6 +4,7 @@
 # Called by: boot (start, stop).
 
 import gc
+import time
 from array import array
 
 import machine
@@ -72,6 +73,17 @@ class Sampler(FastLane):
         self._timer = machine.Timer(  # type: ignore[call-overload]  # period and tick_hz
             period=self.period_us, tick_hz=1_000_000, callback=kernel_viper.scan, hard=True
         )
+
+    def revive(self) -> bool:
+        """Start the scan again if it stands still: MicroPython stops a timer for good when there
+        is no C stack left for what it calls. Whether it stood still."""
+        scan = self.now()
+        time.sleep_us(3 * self.period_us)
+        if self.now() != scan:
+            return False
+        self.stop()
+        self.start()
+        return True
 
     def stop(self):
         """Open everything and stop scanning."""

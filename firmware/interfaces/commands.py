@@ -320,6 +320,8 @@ class Commands:
             raise CommandError(str(error))
         finally:
             changed = settings.tell()
+        if result is None:  # what is answered follows from the change
+            return getattr(self, "_" + name)([], source)
         if changed:
             self._warn(result, changed)
         return result

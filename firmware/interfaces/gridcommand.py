@@ -1,5 +1,6 @@
 # The command `grid`: export to the grid, and what it is told. Loaded when asked for, and dropped
-# again. Called by commands.
+# again. Called by commands; None as an answer has it ask again, without words, once a changed
+# setting is in force.
 
 from firmware import events
 
@@ -8,7 +9,7 @@ class Refused(Exception):
     """Why nothing was done, in a sentence."""
 
 
-def grid(app, words, source) -> dict:
+def grid(app, words, source):
     """What export does, after `start`, `stop`, `reset` or `set <W>`; Refused."""
     station = app.controller.station
     part = None if station is None else station.grid
@@ -24,6 +25,7 @@ def grid(app, words, source) -> dict:
         text = part.reset(by)
     elif words[:1] == ["set"] and len(words) in (2, 3):
         _set(app, part, " ".join(words[1:]))
+        return None
     elif words:
         raise Refused("usage: grid [start | stop | reset | set <W>]")
     if text:
@@ -43,4 +45,5 @@ def _set(app, part, text):
             "'%s' is not allowed (allowed: 0 to %d W, the smaller of grid.most_w and "
             "grid.rating_w)" % (text[:24], most)
         )
+    app.settings.hold()
     app.settings.set("grid.power_w", word)

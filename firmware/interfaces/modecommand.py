@@ -1,5 +1,5 @@
 # The commands `mode`, `battery` and `storm`: loaded when asked for, and dropped again. Called by
-# commands.
+# commands; None as an answer has it ask again, without words, once a changed setting is in force.
 
 from firmware import events
 
@@ -8,7 +8,7 @@ class Refused(Exception):
     """Why nothing was done, in a sentence."""
 
 
-def mode(app, words, source) -> dict:
+def mode(app, words, source):
     """The mode in force, after choosing another one if `words` name it; Refused."""
     from firmware.power import profile
 
@@ -19,11 +19,12 @@ def mode(app, words, source) -> dict:
     if words:
         if words[0] not in names:
             raise Refused("unknown mode '%s' (there are: %s)" % (words[0][:24], " ".join(names)))
+        app.settings.hold()
         modes = _part(app, "modes")
         if modes is None and words[0] != "outlets":
             app.settings.set("mode.default", words[0])  # and with that there are modes
-            modes = _part(app, "modes")
             app.journal.add(events.MODE, -1, events.COMMAND, names.index(words[0]), by)
+            return None
         elif modes is not None:
             why = modes.choose(words[0], by)
             if why:
@@ -69,7 +70,7 @@ def battery(app, words, source) -> dict:
     return result
 
 
-def storm(app, words, source) -> dict:
+def storm(app, words, source):
     """Storm watch on or off: a larger reserve; Refused."""
     part = _part(app, "battery")
     if part is None or not part.battery.capacity_wh:
@@ -79,9 +80,11 @@ def storm(app, words, source) -> dict:
             raise Refused("expected: storm on, or storm off")
         wanted = words[0] == "on"
         if wanted != part.storm:
+            app.settings.hold()
             app.settings.set("battery.storm_watch", wanted)  # which the part follows
             by = events.number(events.SOURCES, source)
             app.journal.add(events.BATTERY, -1, events.STORM, part.level, by)
+            return None
     found = {"storm": part.storm, "reserve_percent": part.reserve / 10}
     found["unsaved"] = app.settings.changed()
     return found

@@ -15,6 +15,7 @@ import pytest
 from host_tests.emulator import rig
 from tools import stage
 from tools.bench.chip import Chip
+from tools.emulator.chip import STACK_BYTES
 
 _RELAYS_OPEN_US = 15_000
 _PROTECTING_US = 1_000_000
@@ -60,6 +61,7 @@ def test_boot_holds_every_relay_open_and_protects_within_a_second() -> None:
     assert not high, f"a relay closed before the sensors were learnt: {high}"
     assert "error: bed1: the sensors are still being measured" in pico.console.text
     (contactor_us, conversions), *more = at_contactor
+    print(f"protects {contactor_us:.0f} us after the reset")
     assert not more and contactor_us < _PROTECTING_US
     scans = conversions // len(chip.board.channels)
     assert scans >= _LEARN_SCANS, f"the contactor closed after {scans} scans"
@@ -161,6 +163,26 @@ def test_a_converter_that_does_not_answer_opens_everything_and_hangs_nothing() -
     for name in chip.relays:
         assert chip.ask(f"reset {name}")["ok"], name
     rig.close(chip, *chip.relays)
+
+
+def test_a_scan_that_stands_still_opens_everything_and_is_started_again() -> None:
+    chip = rig.booted()
+    pico = chip.pico
+    rig.close(chip, *chip.relays)
+    mark, start_us = len(pico.edges), pico.now_us
+    assert chip.ask("deaf")["ok"]
+    pico.run(0.15)
+    for name, gpio in chip.relays.items():
+        opened = rig.opened_us(pico, gpio, mark)
+        assert opened is not None and opened - start_us <= 150_000, f"{name}: {opened}"
+    pico.run(1.0)
+    assert rig.verdict(chip, "bed1") == "fault/sensor"
+    assert any(row["outlet"] is None for row in rig.events(chip, "fault"))
+    for name in chip.relays:
+        assert chip.ask(f"reset {name}")["ok"], name
+    rig.close(chip, "bed1")
+    latency, _ = rig.short(chip, "bed1")
+    assert latency <= _TRIP_US
 
 
 def test_a_hung_chip_opens_its_relays_then_resets_and_remembers_its_trips() -> None:
@@ -454,6 +476,20 @@ def test_hundreds_of_commands_leave_the_heap_whole() -> None:
     assert latency <= _TRIP_US
 
 
+# The deepest commands where modules are loaded while they are needed. Without enough C stack
+# MicroPython ends the scan's timer.
+_DEEP = (
+    "set total.limit_w 5000",
+    'settings import {"bed2.limit_a": 11, "leg.limit_a": 30}',
+    "get bed1.limit_a",
+    "mode camp",  # loads what there are modes with
+    "set battery.usable_kwh 50",
+    "status",
+    "defaults yes",
+)
+_SPARE_STACK = 400  # bytes
+
+
 def test_staged_files_on_a_stock_image_boot_and_protect(stock_image: Path) -> None:
     chip = Chip(seed=5, uf2=stock_image, files=stage.stage())  # with the real main.py, too
     pico, contactor = chip.pico, chip.board.contactor
@@ -471,3 +507,15 @@ def test_staged_files_on_a_stock_image_boot_and_protect(stock_image: Path) -> No
     heap = next(row["text"] for row in answer["tests"] if row["name"] == "heap")
     # 25 KB less, and more, when functions do not run from flash (firmware/hal/inplace.py)
     assert int(heap.split()[0]) >= 105_000, heap
+    chip.ask("reset bed1")
+    rig.close(chip, "bed2")
+    for line in _DEEP:
+        pico.mark_stack()
+        assert chip.ask(line, 20.0)["ok"], line
+        pico.run(0.2)
+        used = pico.stack_used()
+        print(f"{used:5} bytes of C stack: {line}")
+        assert used <= STACK_BYTES - _SPARE_STACK, line
+    assert rig.outlets(chip)["bed2"]["on"], "the scan goes on, and nothing has tripped"
+    latency, _ = rig.short(chip, "bed2")
+    assert latency <= _TRIP_US

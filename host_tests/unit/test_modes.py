@@ -136,8 +136,10 @@ class Export:
 
     def command(self, line: str) -> dict[str, Any]:
         name, *words = line.split()
-        answer: dict[str, Any] = getattr(modecommand, name)(self.app, words, "console")
-        return answer
+        asked = getattr(modecommand, name)
+        answer: dict[str, Any] | None = asked(self.app, words, "console")
+        self.app.settings.tell()
+        return asked(self.app, [], "console") if answer is None else answer
 
 
 BASE = (9600, 40_000)

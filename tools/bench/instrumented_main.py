@@ -105,6 +105,12 @@ def _hang(self, args, source):
         pass
 
 
+def _deaf(self, args, source):
+    # as a timer ends whose callback had no C stack left
+    self._app.fast._timer.deinit()
+    return {}
+
+
 def _load(self, args, source):
     self._app.under_load = args[0] == "on"
     return {"load": args[0], "done": self._app.loads}
@@ -199,6 +205,7 @@ def _mem(self, args, source):
 for _name, _function in (
     ("block", _block),
     ("hang", _hang),
+    ("deaf", _deaf),
     ("load", _load),
     ("stats", _stats),
     ("alloc", _alloc),

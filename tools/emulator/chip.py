@@ -27,6 +27,11 @@ _LAYOUT = FlashLayout(fs_start=flash.START, fs_blockcount=flash.BLOCKS, fs_block
 _BEAT_NS = 1_000_000
 _POWER_ON_RAM = 0xA5  # not zero: firmware must not rely on cleared memory
 _AHEAD_S = 0.002
+# RP2040 with MicroPython: the C stack, its last 8 KB of RAM, as an offset
+_RAM = 0x2000_0000
+_STACK = 0x4_0000
+STACK_BYTES = 0x2000
+_STACK_MARK = 0x5A
 
 
 class EmulatorError(Exception):
@@ -167,7 +172,22 @@ class EmulatedPico:
         """The peripheral through which the chip sends commands to its flash."""
         return self._mcu.ssi
 
+    def stack_used(self) -> int:
+        """Most bytes of C stack in use since mark_stack()."""
+        memory = self._mcu.sram
+        at = _STACK
+        while memory[at] == _STACK_MARK:
+            at += 1
+        return _STACK + STACK_BYTES - at
+
     # -- acting ------------------------------------------------------------------------------
+
+    def mark_stack(self) -> None:
+        """Fill what is free of the C stack, for stack_used()."""
+        free = self._mcu.core.sp - _RAM - _STACK
+        if not 0 < free < STACK_BYTES:
+            raise EmulatorError("the chip's stack is not where it is looked for")
+        self._mcu.sram[_STACK : _STACK + free] = bytes([_STACK_MARK]) * free
 
     def drive(self, gpio: int, level: int | None) -> None:
         """Put a level onto a pin from outside; None lets go of it."""
