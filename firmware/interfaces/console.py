@@ -547,7 +547,9 @@ class Console:
                 await _sleep_ms(_STEP_MS)
             _turn.append(self)
             try:
-                await self._answer(name, words, as_json, source)
+                # A task of its own, because that begins where the C stack is short (8 KB in all
+                # on the RP2040), and a command may go deep.
+                await asyncio.create_task(self._answer(name, words, as_json, source))
             finally:
                 self._give_turn()
 
