@@ -18,7 +18,7 @@ _lane: list = []  # what has the control lane's turn, while a firmware runs
 _small: list = []  # whether its heap is
 _room: list = []  # the beginning of the heap, while what stays is loaded above it
 _COLLECT = 3072  # bytes between two collections while something is loaded that stays
-_ROOM = 60_000  # bytes: as much garbage as is left between collections, see app.py
+_ROOM = 30_000  # bytes; with more, what stays lies too far up: no buffer fits above it
 _DEEP = 3600  # bytes of C stack
 
 
@@ -50,7 +50,7 @@ def make_room():
     large functions are requests: with the free part first a control step takes a fifth less time.
     (Elsewhere the start would take half as long again; the simulator has a room of its own.)"""
     if gc.threshold() < 0 and sys.platform == "rp2":
-        if gc.mem_free() > 3 * _ROOM:
+        if gc.mem_free() > 6 * _ROOM:
             _room.append(bytearray(_ROOM))
 
 
