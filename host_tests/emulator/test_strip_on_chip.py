@@ -8,7 +8,7 @@ from host_tests.emulator import rig
 def test_a_trip_and_settings_under_load_outlast_a_power_cut() -> None:
     chip = rig.booted()
     pico = chip.pico
-    pico.run(22)
+    pico.run(26)
     sizes = [len(data) for name, data in pico.files().items() if "strip/" in name]
     assert sizes == [4096] * 30
     chip.truck.command("plug bed1 resistive amps=15")

@@ -181,12 +181,16 @@ def test_the_energy_is_asked_for_when_an_hour_has_begun() -> None:
     assert not energy.is_due(None), "the board does not know the time"
     assert energy.is_due("2026-11-23T05:51:47Z")
     assert not energy.is_due("2026-11-23T05:51:48Z"), "it was refused: not each second"
-    assert energy.is_due("2026-11-23T05:52:47Z")
+    assert energy.is_due("2026-11-23T05:51:51Z"), "a board that has just been told the time"
+    assert not energy.is_due("2026-11-23T05:51:58Z"), "less and less often"
+    for clock in ("51:59", "52:15", "52:47", "53:47", "54:47"):
+        assert energy.is_due(f"2026-11-23T05:{clock}Z")
+    assert not energy.is_due("2026-11-23T05:55:46Z")
     assert not energy.is_known
     energy.take(answer("2026-11-23T05:00:00Z"))
     assert energy.is_known
     before = energy.periods
-    for quiet in ("05:52:48", "05:54:00", "05:59:59"):
+    for quiet in ("05:55:47", "05:57:00", "05:59:59"):
         assert not energy.is_due(f"2026-11-23T{quiet}Z")
     assert energy.is_due("2026-11-23T06:00:00Z")
     energy.take(answer("2026-11-23T06:00:00Z"))

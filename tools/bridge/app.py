@@ -126,13 +126,15 @@ class Energy:
     Times are the board's, in seconds since 1970."""
 
     _HOUR_S = 3600
-    _AGAIN_S = 60
+    _SOON_S = 2  # a board that has just been told the time knows its hours a moment later
+    _AGAIN_S = 60  # one that does not know them for long is not asked each second
 
     def __init__(self) -> None:
         self.is_known = False
         self.periods: tuple[int, ...] = (-1,)  # when the hour began that the answer ends with
         self.answer: dict[str, Any] = {}
         self._asked = 0
+        self._wait_s = self._SOON_S
 
     def is_due(self, now: object) -> bool:
         """Whether an hour has begun since the answer; `now`: `time` of the board's status."""
@@ -140,15 +142,19 @@ class Energy:
             return False
         second = self._seconds(now)
         begun = self.is_known and 0 <= second - self.periods[0] < self._HOUR_S
-        if begun or 0 <= second - self._asked < self._AGAIN_S:
+        if begun or 0 <= second - self._asked < self._wait_s:
             return False
         self._asked = second
+        self._wait_s = min(2 * self._wait_s, self._AGAIN_S)
         return True
 
     def take(self, answer: dict[str, Any]) -> None:
         """The answer to `energy hours 25`."""
+        begun = self._seconds(answer["rows"][-1]["start"])
+        if begun != self.periods[0]:
+            self._wait_s = self._SOON_S
         self.answer = answer
-        self.periods = (self._seconds(answer["rows"][-1]["start"]),)
+        self.periods = (begun,)
         self.is_known = True
 
     @staticmethod
