@@ -341,7 +341,7 @@ class App:
                     again_s = self.clock.now_s + await self._ask_time(memory)
 
     async def _ask_time(self, memory):  # on demand
-        gc.collect()
+        pieces.collect()
         try:
             timeservers = pieces.once("firmware.timeservers")
             pieces.drop("firmware.timekeeper")

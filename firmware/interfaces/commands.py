@@ -258,7 +258,7 @@ class Job:
     def is_running(self) -> bool:
         """Whether it is under way, and somebody still wants to know."""
         idle = time.ticks_diff(time.ticks_ms(), self._polled)
-        return self._steps is not None and idle < _IDLE_MS
+        return self._steps is not None and 0 <= idle < _IDLE_MS  # days later it is negative
 
     def end(self):
         """Done, or given up: let go of the memory."""

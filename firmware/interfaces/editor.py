@@ -20,7 +20,6 @@ CANCEL = const(4)  # Ctrl-C: the line is gone
 _CTRL_A = const(1)
 _CTRL_C = const(3)
 _CTRL_E = const(5)
-_BELL = const(7)
 _CTRL_K = const(11)
 _CTRL_U = const(21)
 _CTRL_W = const(23)

@@ -29,7 +29,7 @@ def grid(app, words, source):
     elif words:
         raise Refused("usage: grid [start | stop | reset | set <W>]")
     if text:
-        app.journal.note(events.REFUSED, -1, events.NONE, 0, by)
+        app.journal.note(events.REFUSED, -1, events.GRID, 0, by)
         raise Refused(text)
     found = part.report()["grid"]
     found["unsaved"] = app.settings.changed()

@@ -179,6 +179,8 @@ class Charger:
 
     def why(self) -> str:
         """Why it is in this state, in words; "" when there is nothing to say."""
+        if not self.enabled:
+            return "vehicle.enabled is off"
         evse = self.evse
         if evse.why == ev.TRIPPED:
             return "%s: %s (%s)" % (

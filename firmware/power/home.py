@@ -33,7 +33,6 @@ _LOW_HZ = const(8)
 _S_WORDS = const(4)
 _R_AT = const(6)  # relays.R_AT and so on
 _R_WORDS = const(10)
-_M_RMS = const(4)  # reduce.M_RMS
 
 # reasons of power/transfer.py in the journal's words
 _REASONS = (
@@ -422,7 +421,7 @@ class Home:
         self.transfer.may_feed = not why and not self._c._is_silent and not self.app._stop
         text = self.transfer.back_up()
         if text:
-            self._c.journal.note(events.REFUSED, self.lead.index, why, 0, by)
+            self._c.journal.note(events.REFUSED, self.lead.index, why or events.SOURCE, 0, by)
             if why and self.transfer.state != tr.FAULT and self.transfer.mode != tr.M_OFF:
                 text = self.words()
         return text

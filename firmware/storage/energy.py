@@ -2,8 +2,6 @@
 # because it is in memory all the time; accounts.py, which closes them, is loaded four times an
 # hour, and history.py when somebody reads. Called by the outer lane: storage task, reports.
 
-import gc
-
 from micropython import const
 
 from firmware import pieces
@@ -50,7 +48,7 @@ class Energy:
 
     def accounts(self):
         """The module accounts, for as long as somebody uses it."""
-        gc.collect()
+        pieces.collect()
         from firmware.storage import accounts
 
         pieces.drop("firmware.storage.accounts", "firmware.storage.history", "firmware.timezone")

@@ -1,6 +1,7 @@
 # The keeper's part at boot: reads the files, then the strip's and the FRAM's newer records over
 # them. Called by keeper.py, which drops it again.
 
+import gc
 import struct
 import time
 
@@ -173,6 +174,7 @@ def load(keeper, kept):
         # the newer one: a reboot writes the files last
         if state[1] and (not isinstance(mark, list) or state[1] > mark[0]):
             mark = [state[1], [mwh // 1000 for mwh in state[2]]]
+    gc.collect()
     app.energy.accounts().load(app.energy, app.totals_mwh(), mark)
     app.controller.switching.setup("restore", keeper.relay_store.load())
     keeper._found = None

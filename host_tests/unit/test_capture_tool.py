@@ -285,6 +285,13 @@ def run(*words: str | Path) -> int:
     return tool.main([str(word) for word in words])
 
 
+def test_a_file_that_is_not_there_is_not_taken_for_a_port(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "missing.json")
+    assert "no such file" in capsys.readouterr().err
+
+
 def test_a_log_becomes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = tmp_path / "console.log"
     saved.write_text(log("> capture bed1 --json", json.dumps(sine()), "> "))

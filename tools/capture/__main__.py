@@ -123,6 +123,8 @@ def main(argv: list[str] | None = None) -> int:
             if options.all or options.clear:
                 raise ToolError("--all and --clear need a board, and this is a file")
             made = write_and_say(read_file(path, options.outlet, options.event), options, None)
+        elif path.suffix == ".json":
+            raise ToolError(f"no such file: {path}")
         else:
             if options.event is not None:
                 raise ToolError("--event is for files: a board keeps one record")
