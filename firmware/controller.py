@@ -381,11 +381,8 @@ class Controller:
     def step(self) -> int:
         """Handle every finished window and renew the lease; returns how many there were."""
         fast = self.fast
-        clock = self.clock
-        passed = clock.update()
-        journal = self.journal
-        journal.now_s = clock.now_s
-        journal.now_ms = clock.now_ms
+        passed = self.clock.update()
+        self.journal.tick(passed)
         if self.conditions.wired:
             self.conditions.turn()
         if self.station is not None:
