@@ -21,9 +21,9 @@ from firmware.storage.settings import Settings
 from firmware.supervisor import Supervisor
 
 _FOLDER = "data"
-_CONTROL_MS = 8  # half a mains cycle: a window waits 4 ms on average
 _PLENTY = 90_000  # bytes of heap: more than this is left only where the modules are frozen
 _LISTEN_MS = 100
+_GOODBYE_MS = 8
 _LINK_S = 5  # how soon a new link is noticed
 _RETRY_S = 60
 _JOURNAL = 256  # events
@@ -34,6 +34,8 @@ _JOURNAL_SMALL = 128
 # where holes in the heap count, it is done more often nevertheless.
 _GATHERED = 57344
 _GATHERED_LEAST = 4096
+_SWEEP_MS = 13  # left of the next window: else a collection would delay it by more than it must
+_PUT_OFF = 12  # windows at most
 _UNTOUCHED = 20_000  # bytes of heap that garbage must not lie in: no message would fit between
 _MEASURE_S = 10  # how often the free heap is looked at
 
@@ -86,6 +88,7 @@ class App:
         self._stop = ""  # why the firmware ends: reboot or exit
         self._stop_by = events.BY_CONTROL
         self._gathered = _GATHERED_LEAST if self._small else _GATHERED
+        self._put_off = _PUT_OFF
         self._measured_s = _MEASURE_S  # MQTT's buffers are there by then
         self.mqtt = None
         self.network = network.make(self)
@@ -211,7 +214,7 @@ class App:
         if self.network is not None:
             self.network.begin()  # stops Python for up to 3 s: nothing runs yet that could suffer
         self.fast.start()
-        pieces.serve(self.breathe, self._small)
+        pieces.serve(self.breathe, self._small, self.controller.is_due)
         control = asyncio.create_task(self._control())
         self._tasks = tasks = self._start()
         # The control task is not guarded: when it fails, relays open and the chip restarts.
@@ -249,14 +252,17 @@ class App:
         controller = self.controller
         beat = self.supervisor.beat
         sleep_ms = asyncio.sleep_ms
+        pause_ms = controller.pause_ms
         step = controller.step
         while not self._stop:
             if self._crash is not None:
                 raise self._crash
             if step():
                 self._sweep()
+                if controller.is_due():
+                    step()
             beat()
-            await sleep_ms(_CONTROL_MS)
+            await sleep_ms(pause_ms())
         if self._stop == "reboot":
             self.keeper.note_on()
         self.fast.open_all()
@@ -264,23 +270,27 @@ class App:
 
     def _sweep(self):
         """A window is done, and the next one a cycle away: what has gathered on the heap is
-        collected now, when it delays the control lane least, and not in a task's turn."""
-        threshold = gc.threshold
+        collected now, when it delays the control lane least, and not in a task's turn. When this
+        one was late it is put off."""
+        if not self._small:  # where holes in the heap count nothing is put off
+            if self._put_off and self.fast.pause_ms() < _SWEEP_MS:
+                self._put_off -= 1
+                return
+            self._put_off = _PUT_OFF
         gathered = self._gathered
-        threshold(gathered - (gathered >> 2))
+        gc.threshold(gathered - (gathered >> 2))
         try:
             object()  # when memory is asked for, a collection that is due is made
         except MemoryError:
             pass
-        if self._small:
-            threshold(gathered)
-            if self.clock.now_s >= self._measured_s:
-                self._measured_s = self.clock.now_s + _MEASURE_S
-                free = gc.mem_free() - _UNTOUCHED
-                self._gathered = max(_GATHERED_LEAST, min(free, _GATHERED))
-        else:
-            threshold(-1)  # when the heap is full
-        self.controller.step()
+        gc.threshold(gathered if self._small else -1)  # -1: when the heap is full
+        if self._small and self.clock.now_s >= self._measured_s:
+            self._measure()
+
+    def _measure(self):
+        self._measured_s = self.clock.now_s + _MEASURE_S
+        free = gc.mem_free() - _UNTOUCHED
+        self._gathered = max(_GATHERED_LEAST, min(free, _GATHERED))
 
     async def _goodbye(self):  # on demand
         """Relays are open; record, then let the console and the broker hear of it."""
@@ -297,7 +307,7 @@ class App:
                 break
             self.controller.step()
             self.supervisor.beat()
-            await asyncio.sleep_ms(_CONTROL_MS)
+            await asyncio.sleep_ms(_GOODBYE_MS)
         self.keeper.save_now()
 
     def _make_station(self, name: str):
@@ -371,6 +381,8 @@ class App:
         try:
             if self.controller.step():
                 self._sweep()
+                if self.controller.is_due():
+                    self.controller.step()
         except Exception as error:  # whoever called this may survive it, and must not
             self.fast.open_all()
             self._crash = error  # type: ignore[assignment]

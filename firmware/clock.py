@@ -28,9 +28,15 @@ class Clock:
         passed = time.ticks_diff(now, self._last)
         self._last = now
         ms = self.now_ms + passed
-        self.now_s += ms // 1000
-        self.now_ms = ms % 1000
+        if ms >= 1000:
+            self.now_s += ms // 1000
+            ms %= 1000
+        self.now_ms = ms
         return passed
+
+    def since_ms(self) -> int:
+        """Time since the last update()."""
+        return time.ticks_diff(time.ticks_ms(), self._last)
 
     def uptime_ms(self) -> int:
         return self.now_s * 1000 + self.now_ms

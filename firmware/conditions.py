@@ -5,7 +5,7 @@
 
 from micropython import const
 
-from firmware import events, pieces
+from firmware import events
 from firmware.protection import outlet as o
 from firmware.protection import stages as st
 
@@ -69,12 +69,12 @@ class Conditions:
         self.band = (0, 0, 0, 0, 0, 0)  # within it no stage of the voltage picks up
         self._told = 0
         self._scans = 0
+        self._second_scans = controller.scans_per_s
         self._skip = False
         self.wired = False  # an input is: turn() is wanted
 
-    def configure(self):
-        """Take over the settings (boot, outer lane)."""
-        pieces.once("firmware.conditions_setup").configure(self)
+    def configured(self):
+        """conditions_setup.py has taken over the settings (boot, outer lane)."""
         if not self.acts and self.tenths < 10:
             self._derate(10)
         self.lower()
@@ -103,34 +103,38 @@ class Conditions:
             self._skip = skip = not self._skip
             if skip:
                 return
-        c = self.controller
-        meter = c.meter
-        block = meter.block
-        mhz = meter.frequency_mhz
-        rows = stages.block
-        low1, high1, at1, low2, high2, at2 = self.band
-        # Nearly always all is well: the calls below would cost 0.2 ms.
-        if (
-            not stages.quiet
-            or not low1 <= block[at1] <= high1
-            or not low2 <= block[at2] <= high2
-            or mhz > rows[_HIGH_HZ * _S_WORDS]
-            or -mhz > rows[_LOW_HZ * _S_WORDS]
-        ):
-            leg = 0
-            for m in meter.volts:
-                if not c.checks.volts[leg]:  # else what it says is not believed
-                    stages.volts(leg, block[m.at + _M_RMS], n)
-                leg += 1
-            stages.hertz(mhz, n, idle)
-            self.low = stages.is_low()
-            if stages.active & _TOLD != self._told:
-                self._changed()
-        if self._scans >= c.scans_per_s:
-            self._scans -= c.scans_per_s
+        # Nearly always all is well: then the stages, which cost 0.2 ms, are not asked.
+        if not stages.quiet or self._is_odd():
+            self._supply(n, idle)
+        if self._scans >= self._second_scans:
+            self._scans -= self._second_scans
             self._second()
             if stages.active & _TOLD != self._told:
                 self._changed()
+
+    def _is_odd(self) -> bool:
+        """The supply is where one of its stages might pick up."""
+        meter = self.controller.meter
+        block = meter.block
+        low1, high1, at1, low2, high2, at2 = self.band
+        if not low1 <= block[at1] <= high1 or not low2 <= block[at2] <= high2:
+            return True
+        mhz = meter.frequency_mhz
+        rows = self.stages.block
+        return mhz > rows[_HIGH_HZ * _S_WORDS] or -mhz > rows[_LOW_HZ * _S_WORDS]
+
+    def _supply(self, n: int, idle: bool):
+        c = self.controller
+        stages = self.stages
+        leg = 0
+        for m in c.meter.volts:
+            if not c.checks.volts[leg]:  # else what it says is not believed
+                stages.volts(leg, c.meter.block[m.at + _M_RMS], n)
+            leg += 1
+        stages.hertz(c.meter.frequency_mhz, n, idle)
+        self.low = stages.is_low()
+        if stages.active & _TOLD != self._told:
+            self._changed()
 
     def _changed(self):
         """A stage has begun or ceased to act: open first, record second."""

@@ -1,5 +1,5 @@
 # Settings into the figures of conditions.py and its stages. Loaded at boot and for a change of
-# settings, and dropped again: its 2 KB are worth more as heap. Called by Conditions.configure().
+# settings, and dropped again: its 2 KB are worth more as heap. Called by Controller.configure().
 
 from micropython import const
 
@@ -27,12 +27,8 @@ _INPUTS = (
 )
 
 
-def configure(around):
-    """Copy what the owner chose into `around`, a Conditions."""
-    controller = around.controller
-    get = controller.settings.get
-    _supply(around, get)
-    _heat(around, get)
+def _wires(around):
+    get = around.controller.settings.get
     stages = around.stages
     inputs = around.inputs
     for row, name, setting, turns in _INPUTS:
@@ -43,32 +39,46 @@ def configure(around):
         else:
             stages.off(row)
     around.wired = inputs is not None and inputs.any
-    around.sheds = ground = 0
+
+
+def outlet(around, i: int):
+    """The outlet with the index `i`, into `around`, a Conditions."""
+    controller = around.controller
     get = controller.settings.outlet
-    for outlet in controller.outlets:
-        i = outlet.index
-        flags = [get(i, name) for name in ("voltage", "frequency", "temperature", "gfci")]
-        ground |= flags[3] << i
-        around.masks[i] = rows_of(outlet.outlet.volts, len(controller.meter.volts), *flags)
-        choice = get(i, "continuous")
-        if choice == "off":
-            around.base_ma[i] = 0
-            stages.off(st.CONTINUOUS + i)
-            continue
-        if choice == "shed":
-            around.sheds |= 1 << i
-        around.base_ma[i] = int(outlet.limit_ma * get(i, "continuous_x"))
-        seconds = int(get(i, "continuous_h") * 3600)
-        stages.set(st.CONTINUOUS + i, around.base_ma[i], 0, seconds)
-    # the scan reads it too, where it can: this lane may stand still
+    stages = around.stages
+    volts = controller.outlets[i].outlet.volts
+    flags = [get(i, name) for name in ("voltage", "frequency", "temperature", "gfci")]
+    around.masks[i] = rows_of(volts, len(controller.meter.volts), *flags)
+    choice = get(i, "continuous")
+    around.sheds &= ~(1 << i)
+    if choice == "off":
+        around.base_ma[i] = 0
+        stages.off(st.CONTINUOUS + i)
+        return
+    if choice == "shed":
+        around.sheds |= 1 << i
+    around.base_ma[i] = int(controller.outlets[i].limit_ma * get(i, "continuous_x"))
+    seconds = int(get(i, "continuous_h") * 3600)
+    stages.set(st.CONTINUOUS + i, around.base_ma[i], 0, seconds)
+
+
+def watch(around):
+    """Last: the scan reads the ground-fault input too, where it can, as this lane may stand
+    still."""
+    controller = around.controller
+    inputs = around.inputs
     wired = inputs is not None and inputs.has("gfci")
     gpio = controller.board.inputs["gfci"] if wired else -1
     high = controller.settings.get("gfci.input") == "high"
+    ground = 0
+    for i in range(len(around.masks)):
+        ground |= (around.masks[i] >> st.GROUND & 1) << i
     controller.fast.watch(gpio, high, ground)
 
 
-def _supply(around, get):
+def _supply(around):
     controller = around.controller
+    get = controller.settings.get
     stages = around.stages
     per_s = controller.scans_per_s
     nominal_mv = get("supply.nominal_v") * 1000
@@ -87,7 +97,8 @@ def _supply(around, get):
     stages.set_hz(get("supply.hz") * 1000, permille, int(get("supply.hz_s") * per_s))
 
 
-def _heat(around, get):
+def _heat(around):
+    get = around.controller.settings.get
     stages = around.stages
     around.sensor = get("temperature.sensor")
     around.acts = around.thermistor is not None and around.sensor != "no"
@@ -108,6 +119,10 @@ def _heat(around, get):
             stages.set(st.DERATE + step, -ntc.code(at), -ntc.code(at - _BACK_C), _HEAT_S)
         else:
             stages.off(st.DERATE + step)
+
+
+# First these, with a Conditions, some ms each: in between the control lane may have its turn.
+PARTS = (_supply, _heat, _wires)
 
 
 def rows_of(

@@ -27,6 +27,7 @@ _MADE_WINDOWS = const(6)  # a whole one of them has shown the current, however l
 # No window for so long: the sampler is dead. The longest window has 27 ms (29 on the ESP32).
 _SILENT_MS = const(80)
 _STEP_MS = const(20)
+_LOOK_MS = const(8)  # half a mains cycle
 _KEEP_MS = const(5000)
 _LOCKOUT_TRIPS = const(3)
 _LOCKOUT_S = const(3600)
@@ -185,6 +186,7 @@ class Controller:
         self._merged = 0
         self._silent_ms = 0
         self._is_silent = False
+        self._look_ms = 0
         self.checks = plausibility.Plausibility(self)
         self.switching = Switching(self)
         self.gangs = None  # outlets that are poles of one feed, where the board has any
@@ -260,8 +262,16 @@ class Controller:
             self.station.limit(self)
         self.dispatch.configure(self.priorities, self._leg_ma, self._total_w, *shed)
         self.set_limits(self.conditions.tenths)
-        pieces.breathe()
-        self.conditions.configure()
+        around = self.conditions
+        setup = pieces.once("firmware.conditions_setup")
+        for part in setup.PARTS:
+            pieces.breathe()
+            part(around)
+        for outlet in self.outlets:
+            pieces.breathe()
+            setup.outlet(around, outlet.index)
+        setup.watch(around)
+        around.configured()
         pieces.breathe()
         self.switching.configure()
 
@@ -378,13 +388,32 @@ class Controller:
 
     # -- the lane ------------------------------------------------------------------------------
 
+    def looks(self) -> bool:
+        """Whether step() has something to look at between two windows, too: pins other than those
+        of the sensors."""
+        return self.station is not None or self.gangs is not None or self.conditions.wired
+
+    def pause_ms(self) -> int:
+        """How long step() would find nothing to do, ms."""
+        return _LOOK_MS if self.looks() else self.fast.pause_ms()
+
+    def is_due(self) -> bool:
+        """Whether step() would find something to do."""
+        if self.fast.window() >= 0:
+            return True
+        # without windows, too: it is this lane that finds a dead sampler
+        return self.clock.since_ms() >= (_LOOK_MS if self.looks() else _STEP_MS)
+
     def step(self) -> int:
         """Handle every finished window and renew the lease; returns how many there were."""
         fast = self.fast
         passed = self.clock.update()
         self.journal.tick(passed)
         if self.conditions.wired:
-            self.conditions.turn()
+            self._look_ms += passed
+            if self._look_ms >= _LOOK_MS:  # its stages count turns
+                self._look_ms = 0
+                self.conditions.turn()
         if self.station is not None:
             self.station.turn(passed)
         if self.gangs is not None:
@@ -410,29 +439,35 @@ class Controller:
             # have delivered counts.
             self._silent_ms += passed if passed < _STEP_MS else _STEP_MS
             if self._silent_ms > _SILENT_MS:
-                self._is_silent = True
-                fast.open_all()
-                for outlet in self.outlets:
-                    if o.energised(outlet.state):
-                        self.checks.latch(outlet, _R_SAMPLER)
-                if fast.revive():
-                    self.journal.add(events.FAULT, -1, events.SENSOR, _R_SAMPLER, events.BY_FAST)
-        fast.renew_lease()
+                self._fell_silent()
+        if fast.renew_lease():
+            self._lease_was_lost()
         if self.retain is not None:
             self._keep_ms += passed
             if self._keep_ms >= _KEEP_MS:
                 self._keep_ms = 0
                 retained.pack(self._kept, self.outlets)
                 self.retain(self._kept)
-        if fast.lease_lost():
-            self._lease_was_lost()
-        merged = fast.windows_merged()
-        if merged != self._merged:
-            late_ms = (merged - self._merged) * self.meter.n * fast.period_us // 1000
-            self._merged = merged
-            self.stalls += 1
-            self.journal.add(events.STALL, -1, events.NONE, late_ms, events.BY_FAST)
+        if count > 1:  # they merge when the ring is full
+            self._look_for_merged()
         return count
+
+    def _fell_silent(self):
+        self._is_silent = True
+        self.fast.open_all()
+        for outlet in self.outlets:
+            if o.energised(outlet.state):
+                self.checks.latch(outlet, _R_SAMPLER)
+        if self.fast.revive():
+            self.journal.add(events.FAULT, -1, events.SENSOR, _R_SAMPLER, events.BY_FAST)
+
+    def _look_for_merged(self):
+        merged = self.fast.windows_merged() - self._merged
+        if merged:
+            self._merged += merged
+            self.stalls += 1
+            late_ms = merged * self.meter.n * self.fast.period_us // 1000
+            self.journal.add(events.STALL, -1, events.NONE, late_ms, events.BY_FAST)
 
     def _lease_was_lost(self):
         self.fast.acknowledge_lease()
@@ -504,7 +539,7 @@ class Controller:
                 else:
                     fast.contactor(not self.contactor_blocked)
         self._idle = not on_mask
-        shed = dispatch.decide(n, hot, amps_ma, power_w, on_mask)
+        shed = dispatch.decide(n, hot, on_mask)
         if shed:
             self._shed(shed & on_mask)
         elif dispatch.shed_mask:
@@ -512,7 +547,7 @@ class Controller:
             if back >= 0:
                 self._restore_shed(self.outlets[back])
         if on_mask:
-            dispatch.note_demand(amps_ma, power_w, on_mask)
+            dispatch.note_demand(on_mask)
 
     def _fast_trips(self, trips: int):
         if self.gangs is not None:

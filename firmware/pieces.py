@@ -166,18 +166,19 @@ def late(me, name: str, table: str):
     return method
 
 
-def serve(turn=None, is_small: bool = False):
+def serve(turn=None, is_small: bool = False, is_due=None):
     """`turn()` is the control lane's turn from now on; None: there is none. `is_small`: of the
-    heap, see collect()."""
-    _lane[:] = [turn] if turn else []
+    heap, see collect(). `is_due()`: whether the turn would do anything; None: always."""
+    _lane[:] = [(turn, is_due)] if turn else []
     _small[:] = [is_small]
 
 
 def breathe():
     """In the middle of what takes long: the control lane's turn. Only where nothing is half done
     that the lane decides by."""
-    for turn in _lane:
-        turn()
+    for turn, is_due in _lane:
+        if is_due is None or is_due():
+            turn()
 
 
 def collect():

@@ -22,6 +22,7 @@ _MAX_WINDOW = const(64)
 # because that module is loaded only where there is no machine code; a test compares them.
 _N_CH = const(0)
 _SCANS = const(1)
+_N = const(2)
 _N_LIMIT = const(3)
 _N_MIN = const(4)
 _N_MAX = const(5)
@@ -245,9 +246,11 @@ class FastLane:
 
     # -- lease ---------------------------------------------------------------------------------
 
-    def renew_lease(self):
-        """The control lane is alive: relays may stay closed for another 3 s."""
-        self.st[_LEASE] = self.lease_scans
+    def renew_lease(self) -> bool:
+        """The control lane is alive: relays may stay closed for another 3 s. As lease_lost()."""
+        st = self.st
+        st[_LEASE] = self.lease_scans
+        return st[_LEASE_TRIPPED] != 0
 
     def lease_lost(self) -> bool:
         """Whether the lease ran out since the last acknowledge_lease()."""
@@ -436,6 +439,15 @@ class FastLane:
     def release_window(self):
         tail = self.st[_TAIL] + 1
         self.st[_TAIL] = 0 if tail >= _RING_SLOTS else tail
+
+    def pause_ms(self) -> int:
+        """How long there will be nothing to do for the control lane, ms: until the open window is
+        expected to end, 2 at least; 0 while a window waits."""
+        st = self.st
+        left = (st[_N_FREE] - st[_N]) * self.period_us // 1000  # before the look at the ring
+        if st[_TAIL] != st[_HEAD]:
+            return 0
+        return left + 2 if left > 0 else 2
 
     def windows_merged(self) -> int:
         """Windows that were added to their predecessor because the control lane was late."""

@@ -45,6 +45,17 @@ class _Refused(Exception):
     with which it goes on record."""
 
 
+class _Handshake:
+    """A TLS context. A handshake holds everything up for a second: the control lane goes first."""
+
+    def __init__(self, context):
+        self._context = context
+
+    def wrap_socket(self, sock, **options):
+        pieces.breathe()
+        return self._context.wrap_socket(sock, **options)
+
+
 class Mqtt:
     """The MQTT side of the app. `client` is None until `mqtt.host` is set."""
 
@@ -179,7 +190,8 @@ class Mqtt:
         if get("mqtt.tls"):
             # No certificate to check with is an error, not a reason to trust anybody.
             names = ("mqtt.ca_file", "mqtt.cert_file", "mqtt.key_file")
-            context = mqtt.tls_context(*[_read_file(name, get(name)) for name in names])
+            files = [_read_file(name, get(name)) for name in names]
+            context = _Handshake(mqtt.tls_context(*files))
         self.device_id = device_id
         self.base = base
         self.client = mqtt.Client(

@@ -79,10 +79,11 @@ class Limit:
         """The load of `periods` windows of `n` scans; heats the element at the bank's next step.
         True while the hard limit is passed."""
         self.load = load
-        if load > self.limit << 2:  # first: 1000 x what clipped sensors show passes 2**30
+        limit = self.limit
+        if load > limit << 2:  # first: 1000 x what clipped sensors show passes 2**30
             permille = _CLAMP_PERMILLE
         else:
-            permille = load * 1000 // self.limit
+            permille = load * 1000 // limit
         self._permille = permille
         block[self.thermal.at + _T_LOAD] = permille * permille * n
         if permille >= _HARD_PERMILLE:
@@ -156,6 +157,7 @@ class Dispatch:
         self._since = 0  # scans since the last sample
         self._every = scans_per_s * _SAMPLE_S // n
         self._slot = 0
+        self._slot_scans = _SLOT_S * scans_per_s
         self._over = False  # a hard limit is passed
         self._hot_mask = 0
         for limit in self.limits:
@@ -219,21 +221,19 @@ class Dispatch:
 
     # -- shedding ------------------------------------------------------------------------------
 
-    def decide(self, n: int, hot: int, amps_ma, power_w, on_mask: int) -> int:
-        """Bits of the outlets that must open now; `hot` comes from the thermal bank. Those in
-        `own_mask` overload a limit by themselves: they trip, the others are shed."""
+    def decide(self, n: int, hot: int, on_mask: int) -> int:
+        """Bits of the outlets that must open now, by the loads handed in last and by what the
+        thermal bank says is `hot`. Those in `own_mask` overload a limit by themselves: they trip,
+        the others are shed."""
         self._since += n
-        self._fresh &= on_mask
+        if self._fresh:
+            self._fresh &= on_mask
         self._slot += n
-        if self._slot >= _SLOT_S * self.scans_per_s:
-            self._slot = 0
-            state = self._state
-            for i in self.order:
-                at = i * _D_WORDS + _D_STARTS
-                state[at] = (state[at] & _SLOTS) << 4
+        if self._slot >= self._slot_scans:
+            self._new_slot()
         shed = 0
         if self._over or hot & self._hot_mask:  # seldom: the questions below cost time
-            shed = self._choose(hot, amps_ma, power_w, on_mask)
+            shed = self._choose(hot, on_mask)
         if self._make and not shed:
             shed = self._make & on_mask
             self._make = self.own_mask = 0
@@ -241,13 +241,22 @@ class Dispatch:
             self._look_anew()
         return shed
 
+    def _new_slot(self):
+        self._slot = 0
+        state = self._state
+        for i in self.order:
+            at = i * _D_WORDS + _D_STARTS
+            state[at] = (state[at] & _SLOTS) << 4
+
     def _look_anew(self):
         """Something opens or has come back: the room that there was says nothing any more."""
         for i in self.order:
             self._state[i * _D_WORDS + _D_FIT] = 0
 
-    def _choose(self, hot: int, amps_ma, power_w, on_mask: int) -> int:
+    def _choose(self, hot: int, on_mask: int) -> int:
         self.shed_by_total = 0
+        amps_ma = self._amps
+        power_w = self._power
         if not self._own_faults(hot, amps_ma, power_w, on_mask):
             return 0
         # Only outlets that are on count: the current of one that has just opened is still in the
@@ -323,12 +332,14 @@ class Dispatch:
 
     # -- demand --------------------------------------------------------------------------------
 
-    def note_demand(self, amps_ma, power_w, on_mask: int):
+    def note_demand(self, on_mask: int):
         """What the outlets that are on draw, one of them each 2 s / n. Counts what was there at
         the sample before, too, so that an inrush is no demand; the largest of half an hour to an
         hour is kept, so that a duty cycle keeps its peak."""
-        if self._since < self._every:
-            return
+        if self._since >= self._every:
+            self._sample(on_mask)
+
+    def _sample(self, on_mask: int):
         self._since = 0
         i = self._turn + 1
         if i >= self.n:
@@ -338,8 +349,8 @@ class Dispatch:
             return
         state = self._state
         at = i * _D_WORDS
-        amps = amps_ma[i]
-        power = abs(power_w[i])
+        amps = self._amps[i]
+        power = abs(self._power[i])
         state[at + _D_MA] = max(
             state[at + _D_MA], min(amps, state[at + _D_LAST_MA], self._most_ma[i])
         )

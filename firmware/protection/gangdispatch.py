@@ -67,8 +67,8 @@ class GangDispatch(Dispatch):
 
     # -- shedding ------------------------------------------------------------------------------
 
-    def decide(self, n: int, hot: int, amps_ma, power_w, on_mask: int) -> int:
-        shed = Dispatch.decide(self, n, hot, amps_ma, power_w, on_mask)
+    def decide(self, n: int, hot: int, on_mask: int) -> int:
+        shed = Dispatch.decide(self, n, hot, on_mask)
         if shed:
             shed = self._whole(shed) & on_mask
             self.shed_by_total = self._whole(self.shed_by_total) & shed

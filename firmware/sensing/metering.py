@@ -188,20 +188,13 @@ class Meter:
         if block[_B_MOVE]:
             self._move_zeros()
         if ring[at + _W_LOCKED] and self.periods == 1:
-            before = ring[at + _W_BEFORE]
-            rise = ring[at + _W_AFTER] - before
-            crossing = (-before << 10) // rise if rise > 0 else 0
+            rise = ring[at + _W_AFTER] - ring[at + _W_BEFORE]
+            crossing = (-ring[at + _W_BEFORE] << 10) // rise if rise > 0 else 0
             if self._crossing_q10 >= 0:
                 self._f_scans += (self.n << 10) + crossing - self._crossing_q10
                 self._f_cycles += 1
                 if self._f_cycles >= _BLOCK_CYCLES:
-                    self.fast.check_e11()
-                    self._f_scans_done = self._f_scans
-                    self._f_cycles_done = self._f_cycles
-                    cycle = self._f_scans // self._f_cycles
-                    self.frequency_mhz = self._mhz_q8 // (cycle >> 2)
-                    self._f_scans = 0
-                    self._f_cycles = 0
+                    self._count_frequency()
             self._crossing_q10 = crossing
             self._crossing_scan = ring[at + _W_SCAN]
             self.locked = True
@@ -213,6 +206,15 @@ class Meter:
             if self.periods == 1:
                 self.locked = False
                 self.frequency_mhz = 0
+
+    def _count_frequency(self):
+        self.fast.check_e11()
+        self._f_scans_done = self._f_scans
+        self._f_cycles_done = self._f_cycles
+        cycle = self._f_scans // self._f_cycles
+        self.frequency_mhz = self._mhz_q8 // (cycle >> 2)
+        self._f_scans = 0
+        self._f_cycles = 0
 
     def cycle_us(self) -> int:
         """Length of a cycle in us, 0: unknown."""

@@ -70,7 +70,8 @@ _ACTION = const(7)
 # Windows are cycles of 60 Hz; longer ones count for more. 3 of them, because 100 ms are allowed: a
 # fault that begins just after a window did is judged after 20 + 3 x 20 ms at 50 Hz, after 27 + 2 x
 # 27 ms where the voltage is stuck and no zero crossing ends a window; and the control task looks
-# every 8 ms. 3 windows are 120 equal codes, and a live converter has 0.5 counts of noise at least.
+# within 2 ms, or when others let it. 3 windows are 120 equal codes, and a live converter has 0.5
+# counts of noise at least.
 TABLE: tuple = (
     ("?", 0, _ALWAYS, 1, events.SENSOR, _FAULT, True, _OPEN),
     ("welded", _F_FLOW, _REST, 6, events.WELDED, _CRITICAL, True, _CONTACTOR),

@@ -93,8 +93,10 @@ class Journal:
     def tick(self, elapsed_ms: int):
         """Advance the uptime that records carry; allocates nothing."""
         ms = self.now_ms + elapsed_ms
-        self.now_s += ms // 1000
-        self.now_ms = ms % 1000
+        if ms >= 1000:
+            self.now_s += ms // 1000
+            ms %= 1000
+        self.now_ms = ms
 
     def add(self, kind: int, outlet: int, reason: int, value: int, source: int):
         """Append a record (constants of firmware.events; outlet -1: none). Allocates nothing.

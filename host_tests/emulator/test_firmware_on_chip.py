@@ -487,7 +487,7 @@ _DEEP = (
     "status",
     "defaults yes",
 )
-_SPARE_STACK = 900  # bytes; the radio of a Pico W has interrupts of its own
+_SPARE_STACK = 800  # bytes; the radio of a Pico W has interrupts of its own
 
 
 def test_staged_files_on_a_stock_image_boot_and_protect(stock_image: Path) -> None:

@@ -185,7 +185,7 @@ class House:
         d.set_loads(N, amps_ma, power_w, self.bank.block, self.cycles)
         hot = self.bank.step(N, self.cycles)
         assert max(abs(x) for x in self.bank.block) < SMALL
-        opens = d.decide(N * self.cycles, hot, amps_ma, power_w, self.mask())
+        opens = d.decide(N * self.cycles, hot, self.mask())
         names = [name for i, name in enumerate(NAMES) if opens >> i & 1]
         if self.checking:
             self._judge(names, asking)
@@ -205,7 +205,7 @@ class House:
             back = d.restorable(N * self.cycles)
             if back >= 0:
                 self._restore(NAMES[back])
-        d.note_demand(amps_ma, power_w, self.mask())
+        d.note_demand(self.mask())
         return names
 
     def close(self, name: str) -> None:

@@ -31,7 +31,7 @@ from firmware.storage.journal import Journal  # noqa: E402
 from firmware.storage.settings import Settings  # noqa: E402
 from tools.simulator.truck import Truck  # noqa: E402
 
-CONTROL_US = 8000  # app._CONTROL_MS
+CONTROL_US = 8000  # controller._LOOK_MS
 
 
 class HostLane(FastLane):
@@ -133,10 +133,15 @@ class Core:
         return lines
 
     def _control(self) -> None:
+        """A turn of the control task, when it is due."""
         if self.t_us >= self._next_control:
-            self._next_control = self.t_us + CONTROL_US
             if self.controlling:
                 self.controller.step()
+            self._next_control = self.t_us + self._pause_us()
+
+    def _pause_us(self) -> int:
+        pause_us: int = self.controller.pause_ms() * 1000  # as app.py
+        return pause_us
 
 
 class Rig(Core):
@@ -275,6 +280,9 @@ class WindowRig(Core):
             at, self.t_us = self.t_us, max(self._next_control, self.t_us - CONTROL_US)
             self._control()
             self.t_us = at
+
+    def _pause_us(self) -> int:
+        return CONTROL_US  # there are no scans between two windows
 
     @property
     def meter_volts(self) -> list[Any]:

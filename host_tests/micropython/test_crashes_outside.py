@@ -26,8 +26,9 @@ def _crashing(self):
 controller.Controller.step = _crashing
 """
 _IN_A_COMMAND = """
-from firmware import app
+from firmware import app, controller
 
+controller.Controller.is_due = lambda self: True  # no window has to fall into the command
 _breathe = app.App.breathe
 _inside = []
 

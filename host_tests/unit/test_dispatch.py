@@ -397,7 +397,7 @@ def test_a_restore_that_is_refused_costs_no_restart_and_lets_others_try() -> Non
     asked = []
     for _ in range(60 * 60):
         d.set_loads(N, [0] * 5, [0] * 5, house.bank.block)
-        d.decide(N, 0, [0] * 5, [0] * 5, 0)
+        d.decide(N, 0, 0)
         back = d.restorable(N)
         if back >= 0:
             asked.append(NAMES[back])
@@ -621,7 +621,7 @@ def test_clocks_do_not_run_over() -> None:
     amps, watts = [0, 0, 0, 0, 90_000], [0, 0, 0, 0, 21_600]
     for _ in range(400):
         d.set_loads(64, amps, watts, house.bank.block, 60_000)
-        d.decide(64 * 60_000, 0, amps, watts, 0)
+        d.decide(64 * 60_000, 0, 0)
         d.restorable(64 * 60_000)
     assert max(abs(x) for x in d._state) < SMALL
     assert all(limit._over < SMALL for limit in d.limits)

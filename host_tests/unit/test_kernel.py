@@ -433,3 +433,36 @@ def test_a_converter_without_the_flaw_is_found_out(flaw: int, corrected: int) ->
             bench.windows()
             lane.check_e11()
     assert bench.st[kernel.E11] == corrected
+
+
+def test_the_control_lane_is_told_when_the_window_will_end() -> None:
+    """Its pause ends 1 to 2 ms behind the window, in a cycle as long as it should be; it is short
+    in a longer one, and none while a window waits."""
+    bench = Bench()
+    bench.wave(60.0, 400)
+    bench.windows()
+    waits = []
+    for _ in range(10):
+        while not bench.windows():
+            bench.wave(60.0, 1)
+        for _ in range(5):  # 2 ms: a control step
+            bench.wave(60.0, 1)
+        pause_ms = bench.lane.pause_ms()
+        scans = 0
+        while bench.lane.window() < 0:
+            bench.wave(60.0, 1)
+            scans += 1
+        assert bench.lane.pause_ms() == 0
+        waits.append(pause_ms - scans * PERIOD / 1000)
+    assert min(waits) > 0 and max(waits) <= 2 + PERIOD / 1000
+    bench.windows()
+    bench.wave(50.0, 2000)
+    bench.windows()
+    while not bench.windows():
+        bench.wave(50.0, 1)
+    pauses = []
+    while bench.lane.window() < 0:
+        pauses.append(bench.lane.pause_ms())
+        bench.wave(50.0, 1)
+    assert pauses[0] == 18 and pauses == sorted(pauses, reverse=True)
+    assert pauses[-8:] == [2] * 8  # the last 3.3 ms

@@ -7,8 +7,8 @@ busy_broker.py in its memory, which makes its heap about as tight. Figures of th
 - `windows_alone_percent`: windows that had a step of their own; others came together with the next
   one, because the control lane's turn came too late for that (nothing of them is lost).
 - `step_us`, `step_us_max`: of a step with one window.
-- `held_ms`: the longest time from one step's end to the next one's beginning, the storage task's
-  own time apart. 8 ms is the period; a collection of the heap is in it.
+- `late_ms`: the longest that a finished window waited for the control lane, the storage task's own
+  time apart; collections of the heap are in it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def measure(words: tuple[str, ...] = (), seconds: int = 5) -> dict[str, float]:
         "windows_alone_percent": round(100 * sum(row["alone"] for row in rows) / windows, 1),
         "step_us": round(sum(row["step_us"] for row in rows) / len(rows)),
         "step_us_max": max(row["step_us_max"] for row in rows),
-        "held_ms": round(max(row["held_us"] for row in rows) / 1000, 1),
+        "late_ms": round(max(row["late_us"] for row in rows) / 1000, 1),
         "messages": rows[-1]["messages"] - rows[0]["messages"],
     }
 

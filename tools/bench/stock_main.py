@@ -15,6 +15,7 @@ from lib.busy_broker import count, start
 from firmware.app import App
 
 WORDS = ()
+_W_SCAN = 5  # of a window, as sensing/kernel.py has it
 
 
 class Watched(App):
@@ -29,30 +30,42 @@ class Watched(App):
         self.clear()
 
     def clear(self):
-        self.steps = self.windows = self.total_us = self.max_us = self.held_us = 0
+        self.steps = self.windows = self.total_us = self.max_us = self.late_us = 0
         self._flash_us = 0
-        self._end_us = time.ticks_us()
+        self._flash_from = None
 
     def _timed_step(self):
         t0 = time.ticks_us()
-        self.held_us = max(self.held_us, time.ticks_diff(t0, self._end_us) - self._flash_us)
+        self.late_us = max(self.late_us, self._late_us(t0))
         self._flash_us = 0
         count = self._plain_step()
-        self._end_us = time.ticks_us()
+        us = time.ticks_diff(time.ticks_us(), t0)
         self.windows += count
         if count == 1:
-            us = time.ticks_diff(self._end_us, t0)
             self.steps += 1
             self.total_us += us
             if us > self.max_us:
                 self.max_us = us
         return count
 
+    def _late_us(self, now_us):
+        """For how long the oldest finished window has waited, the storage task's time apart."""
+        fast = self.fast
+        at = fast.window()
+        if at < 0:
+            return 0
+        late_us = (fast.now() - fast.ring[at + _W_SCAN] & 0x1FFFFFFF) * fast.period_us
+        if self._flash_from is not None:  # it lets this lane have its turn in between
+            late_us -= time.ticks_diff(now_us, self._flash_from)
+            self._flash_from = now_us
+        return late_us - self._flash_us
+
     def _timed_turn(self, *args):
         # the storage task, which stands still while flash is written: apart from all others
-        t0 = time.ticks_us()
+        self._flash_from = time.ticks_us()
         self._plain_turn(*args)
-        self._flash_us += time.ticks_diff(time.ticks_us(), t0)
+        self._flash_us += time.ticks_diff(time.ticks_us(), self._flash_from)
+        self._flash_from = None
 
     async def watch(self):
         self.tasks = ()
@@ -63,7 +76,7 @@ class Watched(App):
                 "alone": self.steps,
                 "step_us": self.total_us // (self.steps or 1),
                 "step_us_max": self.max_us,
-                "held_us": self.held_us,
+                "late_us": self.late_us,
                 "gathered": self._gathered,
                 "messages": count["messages"],
                 "published": count["published"],

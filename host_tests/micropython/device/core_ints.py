@@ -106,8 +106,8 @@ def protection():
             block[thermal.T_WORDS * i] = 64 * 2248 * 2248 if worst else 0
         dispatch.set_loads(64, amps, watts, block, 230)
         hot = bank.step(64, 230 if k % 50 == 0 else 1)
-        shed = dispatch.decide(64 * 230, hot, amps, watts, 31 if k % 7 else 0)
-        dispatch.note_demand(amps, watts, 31)
+        shed = dispatch.decide(64 * 230, hot, 31 if k % 7 else 0)
+        dispatch.note_demand(31)
         for i in range(5):
             if shed >> i & 1:
                 dispatch.note_shed(i)
