@@ -174,6 +174,10 @@ class Ring:
             return 0 if self._head >= n else -1
         return self._tail if self._head - self._tail >= n else -1
 
+    def has_room(self, n):
+        """Whether topic and payload of `n` bytes push nothing out."""
+        return self._room(n + _HEAD + 9) >= 0
+
     def _drop_head(self):
         head = self._head
         if self._buf[head + 2] == _SENT:

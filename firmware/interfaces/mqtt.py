@@ -318,9 +318,9 @@ class Mqtt:
         ring, or for the memory that is left."""
         try:
             text = _json(answer)
-            if self.client.publish(self.base + "response", text, 1, False, True):
+            if self._said(text):
                 return
-            if len(text) < _SHORT and self._long:  # the ring is full of others
+            if len(text) < _SHORT and self._long:  # the rings are full of others
                 self.unanswered += 1
                 return
         except MemoryError:
@@ -333,8 +333,20 @@ class Mqtt:
             self._long.append((self.base + "response", parts))
             return
         answer = {"id": ident, "ok": False, "error": "two long answers are under way: ask again"}
-        if not self.client.publish(self.base + "response", _json(answer), 1, False, True):
+        if not self._said(_json(answer)):
             self.unanswered += 1
+
+    def _said(self, text):
+        """Whether a ring took it. A broker that has many commands sends them all before it
+        acknowledges answers: what events leave no room for goes with telemetry (QoS 0)."""
+        client = self.client
+        topic = self.base + "response"
+        text = text.encode()
+        if client.publish(topic, text, 1, False, True):
+            return True
+        if not client.telemetry.has_room(len(topic) + len(text)):
+            return False
+        return client.publish(topic, text)
 
     async def _publish_long(self):
         while self._long:

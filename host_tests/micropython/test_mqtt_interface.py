@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -361,6 +363,31 @@ def test_command_rate(mosquitto: Mosquitto, peer: Peer, start: Start) -> None:
     assert not [reason for reason in refusals(peer)[said:] if "too many" not in reason]
     time.sleep(1.1)
     assert ask(peer, id=1, cmd="version")["ok"]
+
+
+def test_commands_that_all_come_at_once_are_all_answered(
+    mosquitto: Mosquitto, peer: Peer, start: Start
+) -> None:
+    """Others were at work for a while, or the network stood: the broker sends what it has in one
+    go, and acknowledges answers behind it. More than one ring holds."""
+    device = start(mosquitto.port)
+    online(device, peer)
+    os.kill(device.process.pid, signal.SIGSTOP)
+    try:
+        for number in range(40):  # QoS 0: with QoS 1 mosquitto sends 20 at most
+            peer.publish(BASE + "command", '{"id": %d, "cmd": "version"}' % number, number % 2)
+        time.sleep(0.2)
+    finally:
+        os.kill(device.process.pid, signal.SIGCONT)
+
+    def answers() -> list[int]:
+        return sorted(json.loads(text)["id"] for text in peer.texts(BASE + "response"))
+
+    device.wait_for(lambda s: s["commands"] + s["refused"] == 40)
+    peer.wait(lambda: len(answers()) + device.stats()["unanswered"] >= 40)
+    assert answers() == list(range(40))
+    assert not device.stats()["unanswered"]
+    assert ask(peer, id="after", cmd="version")
 
 
 def test_events_wait_in_the_journal_and_come_in_order(

@@ -85,17 +85,19 @@ def test_ring_does_what_its_model_does(
             number = pid if qos else 0
             payload = bytes([pid & 255]) * length
             dropped = ring.dropped
+            has_room = ring.has_room(1 + length)
             stored = ring.put(0x32 if qos else 0x30, number, b"t", payload)
             if stored:
                 # what had to give way were the oldest ones, and only in a lossy ring
                 gone = ring.dropped - dropped
                 assert lossy or not gone
+                assert not (has_room and gone)
                 for _ in range(gone):
                     model.items.popleft()
                     model.free()
                 model.items.append([number, packet(number, b"t", payload), "new"])
             else:
-                assert ring.dropped == dropped + 1
+                assert ring.dropped == dropped + 1 and not has_room
                 assert not lossy or len(packet(number, b"t", payload)) + 5 > size
         elif step[0] == "take":
             room = step[1]
@@ -130,8 +132,8 @@ def test_ring_that_keeps_events_refuses_when_full() -> None:
     ring = mqtt.Ring(100, False)
     stored = [ring.put(0x32, i + 1, b"e", b"0123456789") for i in range(10)]
     assert stored == [True] * 4 + [False] * 6
-    assert ring.dropped == 6
-    assert ring.ack(1)
+    assert ring.dropped == 6 and not ring.has_room(11)
+    assert ring.ack(1) and ring.has_room(8)
     assert ring.put(0x32, 11, b"e", b"0123456789")
 
 
