@@ -19,6 +19,8 @@ def march(buf: ptr32, bad: int, b: int, blocks: int, keep: ptr32) -> int:  # noq
         b = 0x15555555  # in two steps: the whole is no small integer
         b = b << 2 | 1
     c = b ^ -1
+    off = disable_irq  # here: to look for what they are takes up to 8 us
+    on = enable_irq
     done = 0
     while done < blocks:
         done += 1
@@ -27,7 +29,7 @@ def march(buf: ptr32, bad: int, b: int, blocks: int, keep: ptr32) -> int:  # noq
         end = at + 4 * _BLOCK
         buf = ptr32(at)  # noqa: F821
         k = 0
-        irq = disable_irq()
+        irq = off()
         while k < _BLOCK:
             keep[k] = buf[k]
             k += 1
@@ -64,7 +66,7 @@ def march(buf: ptr32, bad: int, b: int, blocks: int, keep: ptr32) -> int:  # noq
                 buf[k] = keep[k]
                 bad |= buf[k] ^ keep[k]
                 k += 1
-        enable_irq(irq)
+        on(irq)
         if bad:
             return found
         at = end
