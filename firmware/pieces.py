@@ -13,6 +13,8 @@ _stay: dict = {}  # the module of the piece that stays, by its number
 _next: list = []  # their file, open for the next one: opening it is deep
 _loaded: dict = {}  # modules by their number in the file of all modules
 _in_place: list = []  # what has them run from flash, while many are loaded
+_go = [0]  # bits of the numbers of modules that were dropped: they will go again
+_asked: list = []  # whether tables were asked for since the last rest()
 _deep = [0]  # modules whose loading has begun
 _lane: list = []  # what has the control lane's turn, while a firmware runs
 _small: list = []  # whether its heap is
@@ -93,10 +95,16 @@ def load(name):
     if isinstance(name, str):
         return __import__(name, None, None, ("__name__",))
     module = _loaded.get(name)
+    if name == "firmware.rows":
+        if not _asked:
+            _asked.append(True)
+        if module is None:  # for so short a time it may run from the heap
+            module = _loaded[name] = _read(name)
     if module is None:
-        # code and garbage side by side would leave holes too small for a message
+        # Code and garbage side by side would leave holes too small for a message. What goes again
+        # leaves none, and a collection takes 30 ms.
         threshold = gc.threshold()
-        if not 0 < threshold < _COLLECT:
+        if not 0 < threshold < _COLLECT and not _go[0] >> name & 1:
             gc.threshold(_COLLECT)
         try:
             module = _loaded[name] = _read(name)
@@ -137,8 +145,19 @@ def demand(number: int):
     return module
 
 
+def rest():
+    """Let go of the piece that stays, and of what tables need when nobody has asked for one since
+    the last time (each half second, task)."""
+    if _asked:
+        _asked.clear()
+        _stay.clear()
+    else:
+        forget()
+
+
 def forget():
-    """Let go of the piece that stays (each half second, task)."""
+    """Let go of all that."""
+    _asked.clear()
     _stay.clear()
     _in_place.clear()
     if _loaded:
@@ -205,7 +224,9 @@ def drop(*names):
     attributes."""
     for name in names:
         _loaded.pop(name, None)
-        if isinstance(name, str):
+        if not isinstance(name, str):
+            _go[0] |= 1 << name
+        else:
             sys.modules.pop(name, None)
             folder, _, last = name.rpartition(".")
             package = sys.modules.get(folder)

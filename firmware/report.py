@@ -234,11 +234,15 @@ def event(app, record) -> dict:  # on demand
         "seq": seq,
         "uptime_s": uptime_s + ms / 1000,
         "outlet": app.board.outlets[index].name if 0 <= index < len(app.board.outlets) else None,
-        "event": events.name(events.KINDS, kind),
-        "reason": events.name(events.REASONS, reason),
-        "source": events.name(events.SOURCES, source),
     }
+    pieces.breathe()  # each of these has to be loaded first on a stock image: up to 14 ms
+    result["event"] = events.name(events.KINDS, kind)
+    pieces.breathe()
+    result["reason"] = events.name(events.REASONS, reason)
+    pieces.breathe()
+    result["source"] = events.name(events.SOURCES, source)
     meaning = events.value_meaning(kind, reason)
+    pieces.breathe()
     if meaning is not None:
         field, divisor, _, decimals = meaning
         result[field] = value if divisor == 1 else _r(value / divisor, max(decimals, 1))
@@ -250,6 +254,7 @@ def event(app, record) -> dict:  # on demand
         result["setting"], figure, _ = app.settings.of_number(index, value)
         if figure is not None:
             result["value"] = figure
+    pieces.breathe()
     if when >= 0x1000000:
         result["time"] = iso(when)
     else:

@@ -47,6 +47,7 @@ def words(tests, buffer: int) -> int:
 def memory(tests):
     """Generator: a march test of all arrays that live for ever, a millisecond a step; with the
     other pattern the next time."""
+    pieces.breathe()
     if kernels.VIPER:
         from firmware.hal.memory_viper import march
     else:
@@ -54,6 +55,7 @@ def memory(tests):
     if sys.platform == "rp2":  # a kilobyte, which is not wanted for long
         # Elsewhere machine code has memory of its own, which is never given back.
         pieces.drop("firmware.hal.memory_viper", "firmware.hal.memory")
+    pieces.breathe()
     tests.odd ^= 1
     keep = tests.keep
     good = True

@@ -201,10 +201,7 @@ class CommandError(Exception):
 
 def row(name: str):
     """The table's row of a command, or None."""
-    for entry in TABLE:
-        if entry[_NAME] == name:
-            return entry
-    return None
+    return pieces.row(TABLE, name)
 
 
 def usage(entry) -> str:
@@ -312,6 +309,7 @@ class Commands:
                     "unknown command '%s' (there are: %s)" % (_cut(name), " ".join(self.names()))
                 )
             need = entry[_NEED]
+            pieces.breathe()  # to find it may have taken three mains cycles
         self._allow(need, name, source)
         settings = self._app.settings
         try:
@@ -731,8 +729,10 @@ class Commands:
             self._wrong("set")
         settings = self._app.settings
         name = args[0]
+        pieces.breathe()
         before = settings.get(name, False)
         value = " ".join(args[1:])
+        pieces.breathe()
         self.allow_setting(name, value, source)
         pieces.breathe()
         settings.hold()
@@ -740,7 +740,9 @@ class Commands:
         pieces.breathe()
         if value != before:
             self._note_setting(events.COMMAND, 0, source, name)
+            pieces.breathe()
         entry = settings.entry(name)
+        pieces.breathe()
         return {
             "name": name,
             "value": settings.text(name) if entry[FLAGS] & SECRET else value,

@@ -480,6 +480,7 @@ class Mqtt:
 
     async def _announced(self):  # on demand
         """Tell Home Assistant; whether that went out."""
+        await asyncio.sleep_ms(0)
         topic = discovery_topic(self.device_id)
         settings = self._app.settings
         if self._forget == 2:
@@ -492,23 +493,28 @@ class Mqtt:
                 # not at once: Home Assistant still looks at them
                 self._announce_at = ticks_add(ticks_ms(), 1000)
             return done
+        await asyncio.sleep_ms(0)
         outlets = []
         for outlet in self._app.board.outlets:
             outlets.append((outlet.name, _get(settings, outlet.name + ".name") or outlet.name))
             await asyncio.sleep_ms(0)
         state = await self._state()
+        name = settings.get("device.name")
+        await asyncio.sleep_ms(0)
+        allow = settings.get("mqtt.allow")
+        await asyncio.sleep_ms(0)
         arguments = (
             self.device_id,
-            settings.get("device.name"),
+            name,
             self._app.board.name,
             self._app.version,
             self.base,
             outlets,
             state,
             self._app.board,
-            settings.get("mqtt.allow"),
+            allow,
         )
-        pieces.forget()  # the schema, for the names
+        pieces.rest()  # the schema, for the names
         return await self.client.publish_parts(topic, lambda: announcement(arguments), True)
 
     def _clear(self):  # on demand
@@ -558,7 +564,9 @@ class Mqtt:
                 raise _Refused("repeated delivery (DUP) is not obeyed", events.DUPLICATE)
             if command:
                 request = _decode(payload)
+                pieces.breathe()
                 self._check_request(request)
+                pieces.breathe()
                 name = request["cmd"]
                 args = [_text(arg) for arg in request.get("args", ())]
             else:
@@ -567,6 +575,7 @@ class Mqtt:
                 self._check_rate()
             result = self._app.commands.run(name, args, source="mqtt")
             self.commands += 1
+            pieces.breathe()
         except _Refused as e:
             if len(e.args) > 1:
                 self._app.journal.note(events.REFUSED, -1, e.args[1], 0, events.BY_MQTT)

@@ -115,7 +115,7 @@ class Keeper:
         controller = app.controller
         fast = app.fast
         while True:
-            pieces.forget()
+            pieces.rest()
             for _ in range(_TURNS):  # each half second, a trip sooner
                 await asyncio.sleep_ms(_TURN_MS)
                 if controller.latch_dirty or self._fresh:

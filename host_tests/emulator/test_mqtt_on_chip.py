@@ -10,7 +10,7 @@ from pathlib import Path
 
 from host_tests.emulator.conftest import Bench
 from tools import stage
-from tools.bench import lanes
+from tools.bench import lanes, stock
 from tools.emulator import EmulatedPico
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +56,15 @@ def test_long_answers_delay_the_control_lane_by_less_than_a_mains_cycle() -> Non
     late = lanes.console_delays_ms(("get", "outlets", "energy"))
     print(f"asked by the console, ms late: {late}")
     assert len(late) == 3 and 0.0 < max(late.values()) <= lanes.CYCLE_MS, late
+
+
+def test_commands_at_a_stock_image_hold_the_control_lane_up_for_four_cycles_or_so() -> None:
+    """There the modules are read from flash while it works, and a collection takes two cycles."""
+    found = stock.measure(("on",), settled_s=8.0, seconds=4)
+    print(f"stock image: {found}")
+    assert found["messages"] > 20, "the board has to be busy"
+    assert found["windows_alone_percent"] >= 40
+    assert found["late_ms"] <= 6 * lanes.CYCLE_MS
 
 
 def test_a_busy_mqtt_delays_no_trip_and_a_handshake_the_control_lane_for_a_second() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -43,6 +44,23 @@ def test_what_takes_long_gives_way_only_while_a_firmware_runs() -> None:
         pieces.serve()
     pieces.breathe()
     assert len(turns) == 4
+
+
+def test_what_tables_need_is_let_go_when_nobody_has_asked_for_half_a_second() -> None:
+    pieces._loaded["firmware.rows"] = rows
+    pieces._asked.append(True)
+    try:
+        pieces.rest()
+        assert "firmware.rows" in pieces._loaded, "asked for since the last time"
+        pieces.rest()
+        assert "firmware.rows" not in pieces._loaded
+        pieces._loaded["firmware.rows"] = rows
+        pieces._asked.append(True)
+        pieces.forget()
+        assert not pieces._loaded and not pieces._asked, "whoever needs the memory, gets it"
+    finally:
+        pieces.forget()
+        sys.modules["firmware.rows"] = rows
 
 
 def test_json_in_pieces_is_the_same_json() -> None:

@@ -55,9 +55,11 @@ def watched(words: tuple[str, ...], settled_s: float, seconds: int) -> list[dict
     return rows[-seconds:]
 
 
-def measure(words: tuple[str, ...] = (), seconds: int = 5) -> dict[str, float]:
+def measure(
+    words: tuple[str, ...] = (), seconds: int = 5, settled_s: float = 13.0
+) -> dict[str, float]:
     """The figures above."""
-    rows = watched(words, 13.0, seconds)
+    rows = watched(words, settled_s, seconds)
     windows = sum(row["windows"] for row in rows)
     return {
         "windows_alone_percent": round(100 * sum(row["alone"] for row in rows) / windows, 1),
